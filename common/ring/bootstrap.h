@@ -1,0 +1,63 @@
+// What the planes tell each other once, on a SOCK_SEQPACKET Unix socket, before the rings exist.
+//
+// The control plane starts the data plane with this socket as descriptor 3 and sends Bootstrap. The data plane makes
+// the region (it is the side whose life is longer), answers BootstrapReply with the descriptors attached
+// (SCM_RIGHTS): the region, then for each engine its command eventfd and its event eventfd. After that the socket carries nothing; its end tells each
+// side that the other is gone. A control plane that comes later gets the same reply from a running data plane
+// (attach = 1 in Bootstrap; reserved).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <type_traits>
+
+namespace qanat::ring {
+
+inline constexpr uint32_t kBootstrapMagic = 0x51414e54;  // "QANT"
+inline constexpr uint32_t kAbiVersion = 1;
+inline constexpr uint32_t kEnginesMax = 64;
+inline constexpr int kBootstrapFd = 3;
+
+enum class Role : uint8_t { client = 1, node = 2 };
+
+// Every cap of the data plane. Counts are for the whole process; each engine takes its share.
+struct DataPlaneLimits {
+    uint32_t streams;
+    uint32_t sessions;
+    uint32_t unauthenticated;             // connections that have not proved anything yet
+    uint32_t unauthenticated_per_source;  // per IPv4 address or IPv6 /56
+    uint32_t buffer_memory_mb;            // stream buffers; 0 = a quarter of the memory, at most 1024
+    uint32_t handshake_timeout_ms;        // SOCKS handshake
+    uint32_t connect_timeout_ms;          // exit: to the target
+    uint32_t resolve_timeout_ms;
+};
+
+struct Bootstrap {
+    uint32_t magic;
+    uint32_t abi_version;
+    uint32_t size;  // sizeof(Bootstrap)
+    uint32_t engines;
+    std::array<int32_t, kEnginesMax> cores;  // core of each engine, -1 = not pinned
+    Role role;
+    uint8_t busy_poll;
+    uint8_t log_level;    // 0 debug, 1 info, 2 warn, 3 error
+    uint8_t log_json;
+    uint8_t attach;
+    std::array<uint8_t, 3> zero;
+    DataPlaneLimits limits;
+    std::array<char, 64> run_as;  // user to become when started as root; empty = stay
+};
+
+struct BootstrapReply {
+    uint32_t magic;
+    uint32_t abi_version;
+    uint32_t engines;
+    int32_t error;  // errno, 0 = ready; then the descriptors are attached
+    uint64_t region_size;
+    uint64_t memory_budget;  // bytes the data plane may use at its caps
+    std::array<char, 256> message;  // for people: the reason of an error, or the engine's features
+};
+
+static_assert(std::is_trivially_copyable_v<Bootstrap> && std::is_trivially_copyable_v<BootstrapReply>);
+
+}  // namespace qanat::ring
