@@ -9,7 +9,12 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <type_traits>
+#include <vector>
+
+#include "common/base/result.h"
+#include "common/base/unique_fd.h"
 
 namespace qanat::ring {
 
@@ -59,5 +64,34 @@ struct BootstrapReply {
 };
 
 static_assert(std::is_trivially_copyable_v<Bootstrap> && std::is_trivially_copyable_v<BootstrapReply>);
+static_assert(sizeof(Bootstrap) == 376 && sizeof(BootstrapReply) == 288);
+
+// Descriptors that come with a reply that is no error.
+[[nodiscard]] constexpr uint32_t reply_descriptors(uint32_t engines) {
+    return 1 + 2 * engines;
+}
+
+// A reply and what came with it: fds[0] is the region, fds[1 + 2i] the command eventfd and fds[2 + 2i] the event eventfd
+// of engine i. Without descriptors when reply.error is not 0.
+struct ReceivedReply {
+    BootstrapReply reply;
+    std::vector<UniqueFd> fds;
+};
+
+// All four take a SOCK_SEQPACKET socket, and say in their error what was wrong. The sends do not wait for the other
+// side; received descriptors are close-on-exec, and closed again on any error.
+
+[[nodiscard]] Result<void> send_bootstrap(int socket, const Bootstrap& bootstrap);
+
+// Waits for a Bootstrap. Fails when the other side closes, or when any field is not as described above; a version
+// that is not ours is named.
+[[nodiscard]] Result<Bootstrap> receive_bootstrap(int socket);
+
+// `fds` in the order of ReceivedReply, exactly reply_descriptors(reply.engines) of them, none with an error; they stay
+// open here.
+[[nodiscard]] Result<void> send_reply(int socket, const BootstrapReply& reply, std::span<const int> fds);
+
+// Waits at most timeout_ms (−1: for ever). A reply with error ≠ 0 is a value, not an Error: its message says why.
+[[nodiscard]] Result<ReceivedReply> receive_reply(int socket, int timeout_ms);
 
 }  // namespace qanat::ring

@@ -1,0 +1,46 @@
+#include "dataplane/bootstrap/shares.h"
+
+#include <algorithm>
+
+#include "common/ring/layout.h"
+#include "dataplane/engine/chunks.h"
+#include "dataplane/stream/stream.h"
+#include "dataplane/stream/stream_table.h"
+
+namespace qanat::dataplane {
+namespace {
+
+constexpr uint64_t kMiB = 1024 * 1024;
+constexpr uint64_t kBufferMemoryMaxMiB = 1024;  // of the automatic choice
+constexpr uint64_t kDescriptorsPerStream = 2;
+constexpr uint64_t kDescriptorsReserved = 64;   // rings, listeners, logs, and one for refusing
+constexpr uint64_t kSessionBytes = 12 * 1024;   // secrets, replay window at its default size, table entries
+
+uint32_t share(uint64_t whole, uint32_t engines) {
+    return static_cast<uint32_t>(std::max<uint64_t>((whole + engines - 1) / engines, 1));
+}
+
+}  // namespace
+
+Shares divide(const ring::DataPlaneLimits& limits, uint32_t engines, uint64_t descriptors, uint64_t memory_bytes) {
+    Shares shares;
+    const uint64_t spare = descriptors > 2 * kDescriptorsReserved ? descriptors - kDescriptorsReserved : descriptors / 2;
+    const uint64_t affordable = std::max<uint64_t>(spare / kDescriptorsPerStream, 1);
+    shares.streams = static_cast<uint32_t>(std::min<uint64_t>(limits.streams, affordable));
+
+    uint64_t buffer_mib = limits.buffer_memory_mb;
+    if (buffer_mib == 0) buffer_mib = std::clamp<uint64_t>(memory_bytes / 4 / kMiB, 16, kBufferMemoryMaxMiB);
+    shares.chunks = share(buffer_mib * kMiB / kChunkSize, engines);
+
+    shares.engine = limits;
+    shares.engine.streams = share(shares.streams, engines);
+    shares.engine.unauthenticated = share(limits.unauthenticated, engines);
+
+    const uint64_t per_engine =
+        (shares.engine.streams + StreamTable::kRefusalSlots) * (sizeof(Stream) + sizeof(Opening) + 2 * sizeof(void*)) +
+        uint64_t{shares.chunks} * kChunkSize + BurstBuffer::kSize;
+    shares.memory_budget = per_engine * engines + ring::region_size(engines) + limits.sessions * kSessionBytes;
+    return shares;
+}
+
+}  // namespace qanat::dataplane

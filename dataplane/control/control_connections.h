@@ -1,0 +1,69 @@
+// ControlConnections: the sockets that carry session handshakes and control records, on behalf of the control plane.
+// This plane moves their bytes between socket and ring and understands none of them.
+//
+// Few, slow and capped; none of it is on a stream's path.
+#pragma once
+
+#include <array>
+#include <unordered_map>
+
+#include "common/ring/messages.h"
+#include "dataplane/engine/slab.h"
+#include "dataplane/stream/services.h"
+
+namespace qanat::dataplane {
+
+class ControlConnections {
+public:
+    ControlConnections(EngineServices& services, uint32_t capacity) : services_(services), connections_(capacity) {}
+
+    // Takes over an accepted connection that has sent MSG1. It is closed at the deadline unless the control plane says
+    // that its peer is authenticated. False: no room, or no room in the ring; the caller closes.
+    [[nodiscard]] bool adopt(UniqueFd fd, Bytes first_message, uint64_t deadline_ns);
+
+    void connect(const ring::ControlConnect& command);
+    void send(const ring::ControlSend& command);
+    void close(const ring::ControlClose& command);
+    void close_all();
+
+    void on_in(const Completion& completion);
+    void on_out(const Completion& completion);
+    void on_timer(Timer& timer);
+
+    [[nodiscard]] uint32_t active() const { return connections_.used(); }
+
+private:
+    static constexpr size_t kOutMax = 4096;  // more than the control plane ever has under way on one connection
+
+    struct Connection {
+        Timer timer;
+        UniqueFd fd;
+        uint64_t id = 0;
+        uint8_t in_flight = 0;
+        bool in_armed = false;
+        bool out_armed = false;
+        bool connecting = false;
+        bool silent = false;         // discard what comes
+        bool close_when_sent = false;
+        bool ended = false;          // ControlClosed is due, or sent
+        bool reported = false;       // … sent
+        int32_t error = 0;
+        std::array<uint8_t, kOutMax> out;
+        size_t out_size = 0;
+    };
+
+    Connection* find(uint64_t id);
+    Connection* find(const Token& token) { return connections_.find(token.slot, token.generation); }
+    Connection* take(const Completion& completion);
+    void arm_in(Connection& connection);
+    void arm_out(Connection& connection);
+    void flush(Connection& connection);
+    void end(Connection& connection, int32_t error);
+    void release_if_done(Connection& connection);
+
+    EngineServices& services_;
+    Slab<Connection> connections_;
+    std::unordered_map<uint64_t, Connection*> by_id_;
+};
+
+}  // namespace qanat::dataplane

@@ -1,0 +1,125 @@
+#include "dataplane/engine/socket.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace qanat::dataplane {
+namespace {
+
+constexpr int kListenBacklog = 4096;  // the kernel cuts it to net.core.somaxconn
+constexpr int kKeepAliveIdleS = 60;
+constexpr int kKeepAliveIntervalS = 15;
+constexpr int kKeepAliveProbes = 5;
+
+void set_option(int fd, int level, int name, int value) {
+    // Options make things better, never correct: a kernel that refuses one changes nothing for the stream.
+    (void)::setsockopt(fd, level, name, &value, sizeof value);
+}
+
+IoResult result_of(ssize_t count) {
+    if (count >= 0) return {IoStatus::ok, 0, static_cast<size_t>(count)};
+    if (errno == EAGAIN || errno == EINTR) return {IoStatus::again, 0, 0};
+    return {IoStatus::error, errno, 0};
+}
+
+IoResult read_result(ssize_t count) {
+    if (count == 0) return {IoStatus::end, 0, 0};
+    return result_of(count);
+}
+
+}  // namespace
+
+IoResult read_some(int fd, MutableBytes into) {
+    return read_result(::recv(fd, into.data(), into.size(), MSG_DONTWAIT));
+}
+
+IoResult read_some(int fd, std::span<const iovec> into) {
+    return read_result(::readv(fd, into.data(), static_cast<int>(into.size())));
+}
+
+IoResult write_some(int fd, Bytes from) {
+    return result_of(::send(fd, from.data(), from.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+IoResult write_some(int fd, std::span<const iovec> from) {
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(from.data());
+    message.msg_iovlen = from.size();
+    return result_of(::sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+void set_stream_options(int fd) {
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveIdleS);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, kKeepAliveIntervalS);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, kKeepAliveProbes);
+}
+
+Connecting start_connect(const wire::Endpoint& to) {
+    sockaddr_storage address{};
+    const socklen_t size = to.to_sockaddr(address);
+    UniqueFd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return {UniqueFd(), errno};
+    set_stream_options(fd.get());
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0 || errno == EINPROGRESS)
+        return {std::move(fd), 0};
+    return {UniqueFd(), errno};
+}
+
+int connect_error(int fd) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+    return error;
+}
+
+wire::Endpoint local_endpoint(int fd) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
+    return wire::Endpoint::from_sockaddr(address).value_or(wire::Endpoint{});
+}
+
+wire::Endpoint peer_endpoint(int fd) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
+    return wire::Endpoint::from_sockaddr(address).value_or(wire::Endpoint{});
+}
+
+void reset_on_close(int fd) {
+    const linger now{.l_onoff = 1, .l_linger = 0};
+    (void)::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+Result<UniqueFd, int> listen_on(const wire::Endpoint& address, PortCheck check) {
+    sockaddr_storage where{};
+    const socklen_t size = address.to_sockaddr(where);
+    const auto open_socket = [&](bool share_port) -> Result<UniqueFd, int> {
+        UniqueFd fd(::socket(where.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        if (!fd) return fail_with(errno);
+        set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+        if (share_port) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+        if (where.ss_family == AF_INET6) set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
+        if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&where), size) != 0) return fail_with(errno);
+        if (::listen(fd.get(), kListenBacklog) != 0) return fail_with(errno);
+        return fd;
+    };
+
+    if (check == PortCheck::exclusive) {
+        // SO_REUSEPORT would let a second program of the same user take half of the connections in silence. Without it
+        // the kernel tells.
+        auto probe = open_socket(false);
+        if (!probe) return probe;
+        const wire::Endpoint chosen = local_endpoint(probe->get());
+        probe->reset();
+        return listen_on(chosen, PortCheck::shared);
+    }
+    return open_socket(true);
+}
+
+}  // namespace qanat::dataplane

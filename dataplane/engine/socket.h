@@ -1,0 +1,52 @@
+// The socket calls of the data plane, each doing one thing on a non-blocking descriptor. Results are counts, or errno
+// values as they are; nothing here blocks or allocates.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <span>
+
+#include "common/base/bytes.h"
+#include "common/base/result.h"
+#include "common/base/unique_fd.h"
+#include "common/wire/address.h"
+
+namespace qanat::dataplane {
+
+enum class IoStatus : uint8_t { ok, again, end, error };
+
+struct IoResult {
+    IoStatus status;
+    int error;     // errno when status is error
+    size_t count;  // bytes moved when status is ok
+};
+
+IoResult read_some(int fd, MutableBytes into);
+IoResult read_some(int fd, std::span<const iovec> into);
+IoResult write_some(int fd, Bytes from);
+IoResult write_some(int fd, std::span<const iovec> from);
+
+// Small writes go out at once, and a peer that vanished is noticed even on an idle stream (after about two minutes).
+void set_stream_options(int fd);
+
+struct Connecting {
+    UniqueFd fd;
+    int error;  // errno when the attempt failed at once; 0 = in progress or connected
+};
+[[nodiscard]] Connecting start_connect(const wire::Endpoint& to);
+// The outcome of a connect that became writable: 0 or errno.
+[[nodiscard]] int connect_error(int fd);
+
+[[nodiscard]] wire::Endpoint local_endpoint(int fd);
+[[nodiscard]] wire::Endpoint peer_endpoint(int fd);
+
+// The next close of fd sends a reset instead of a FIN and throws away what is unsent.
+void reset_on_close(int fd);
+
+// A listening socket that shares its port with the other engines' (SO_REUSEPORT). With exclusive = true it is made sure
+// first that nobody else listens there. The error is an errno value.
+enum class PortCheck : uint8_t { shared, exclusive };
+[[nodiscard]] Result<UniqueFd, int> listen_on(const wire::Endpoint& address, PortCheck check);
+
+}  // namespace qanat::dataplane

@@ -1,0 +1,449 @@
+#include "common/ring/codec.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <initializer_list>
+#include <random>
+#include <vector>
+
+#include "common/ring/permissions.h"
+#include "samples.h"
+
+namespace qanat::ring {
+namespace {
+
+using test::bytes_of;
+using test::sample;
+using enum CodecError;
+
+template <Message M>
+CodecError validate_of(const M& message) {
+    return validate(M::kType, bytes_of(message));
+}
+
+// Validates the sample after `change` was applied to it.
+template <Message M, class Change>
+CodecError changed(Change change) {
+    M message = sample<M>();
+    change(message);
+    return validate_of(message);
+}
+
+// What a byte of a sample may become.
+enum class Freedom {
+    checked,  // complementing it must be refused
+    free,     // any value passes
+    either,   // depends on the value; tested by name below
+};
+
+struct Range {
+    size_t offset;
+    size_t size;
+    Freedom freedom;
+};
+
+#define RANGE(M, field, freedom) Range{offsetof(M, field), sizeof(M::field), Freedom::freedom}
+
+// The free bytes of every message; all others are checked.
+template <Message M>
+std::vector<Range> freedoms() {
+    return {};
+}
+template <>
+std::vector<Range> freedoms<Listen>() {
+    constexpr size_t address = offsetof(Listen, address);
+    return {RANGE(Listen, listener, free), {address, 18, Freedom::free}};
+}
+template <>
+std::vector<Range> freedoms<InstallSession>() {
+    return {RANGE(InstallSession, session_id, free),  RANGE(InstallSession, node, free),
+            RANGE(InstallSession, window, either),    RANGE(InstallSession, data_secret, free),
+            RANGE(InstallSession, header_key, free),  RANGE(InstallSession, peer, free)};
+}
+template <>
+std::vector<Range> freedoms<RemoveSession>() {
+    return {RANGE(RemoveSession, session_id, free)};
+}
+template <>
+std::vector<Range> freedoms<NodeKeys>() {
+    return {RANGE(NodeKeys, header_key, free)};
+}
+template <>
+std::vector<Range> freedoms<PlanPart>() {
+    std::vector<Range> ranges{RANGE(PlanPart, version, free),
+                              {offsetof(PlanPart, total), 1, Freedom::either},
+                              RANGE(PlanPart, response_timeout_ms, free),
+                              RANGE(PlanPart, tries_max, free)};
+    for (size_t i = 0; i < kPlanHopsPerPart; ++i)
+        ranges.push_back({offsetof(PlanPart, hops) + i * sizeof(PlanHop), 8 + 18, Freedom::free});
+    return ranges;
+}
+template <>
+std::vector<Range> freedoms<PolicyPart>() {
+    std::vector<Range> ranges{RANGE(PolicyPart, version, free), {offsetof(PolicyPart, total), 1, Freedom::either}};
+    for (size_t i = 0; i < kPolicyRulesPerPart; ++i) {
+        const size_t rule = offsetof(PolicyPart, rules) + i * sizeof(PolicyRule);
+        ranges.push_back({rule, 16, Freedom::free});
+        ranges.push_back({rule + offsetof(PolicyRule, number), 4, Freedom::free});
+    }
+    return ranges;
+}
+template <>
+std::vector<Range> freedoms<Users>() {
+    return {RANGE(Users, salt, free), RANGE(Users, tags, free)};
+}
+template <>
+std::vector<Range> freedoms<ResolveResult>() {
+    std::vector<Range> ranges{RANGE(ResolveResult, query, free)};
+    for (size_t i = 0; i < kResolvedMax; ++i)
+        ranges.push_back({offsetof(ResolveResult, addresses) + i * sizeof(RingEndpoint), 18, Freedom::free});
+    return ranges;
+}
+template <>
+std::vector<Range> freedoms<ControlConnect>() {
+    return {{offsetof(ControlConnect, connection), 7, Freedom::free},
+            RANGE(ControlConnect, timeout_ms, free),
+            {offsetof(ControlConnect, address), 18, Freedom::free}};
+}
+template <>
+std::vector<Range> freedoms<ControlSend>() {
+    return {RANGE(ControlSend, connection, free), RANGE(ControlSend, bytes, free)};
+}
+template <>
+std::vector<Range> freedoms<ControlClose>() {
+    return {RANGE(ControlClose, connection, free)};
+}
+template <>
+std::vector<Range> freedoms<ListenResult>() {
+    return {RANGE(ListenResult, listener, free),
+            {offsetof(ListenResult, error), 2, Freedom::either},
+            {offsetof(ListenResult, address), 18, Freedom::free}};
+}
+template <>
+std::vector<Range> freedoms<ControlAccepted>() {
+    return {{offsetof(ControlAccepted, connection), 7, Freedom::free},
+            {offsetof(ControlAccepted, peer), 18, Freedom::free},
+            RANGE(ControlAccepted, bytes, free)};
+}
+template <>
+std::vector<Range> freedoms<ControlOpened>() {
+    return {{offsetof(ControlOpened, connection), 7, Freedom::free},
+            {offsetof(ControlOpened, error), 2, Freedom::either}};
+}
+template <>
+std::vector<Range> freedoms<ControlData>() {
+    return {RANGE(ControlData, connection, free), RANGE(ControlData, bytes, free)};
+}
+template <>
+std::vector<Range> freedoms<ControlClosed>() {
+    return {RANGE(ControlClosed, connection, free), {offsetof(ControlClosed, error), 2, Freedom::either}};
+}
+template <>
+std::vector<Range> freedoms<Resolve>() {
+    return {RANGE(Resolve, query, free), RANGE(Resolve, name, free)};
+}
+template <>
+std::vector<Range> freedoms<SessionConfirmed>() {
+    return {RANGE(SessionConfirmed, session_id, free)};
+}
+template <>
+std::vector<Range> freedoms<HopFailed>() {
+    return {RANGE(HopFailed, session_id, free), RANGE(HopFailed, node, free),
+            {offsetof(HopFailed, error), 2, Freedom::either}, RANGE(HopFailed, status, free)};
+}
+template <>
+std::vector<Range> freedoms<StreamEnded>() {
+    return {RANGE(StreamEnded, bytes_up, free),    RANGE(StreamEnded, bytes_down, free),
+            RANGE(StreamEnded, duration_us, free), RANGE(StreamEnded, node, free),
+            RANGE(StreamEnded, status, free),      RANGE(StreamEnded, port, free),
+            RANGE(StreamEnded, target, free)};
+}
+
+TEST(Codec, SamplesAreValidAtAnyAlignment) {
+    test::AllMessages::for_each([]<class M>() {
+        const M message = sample<M>();
+        EXPECT_EQ(validate_of(message), none) << message_name(M::kType);
+        EXPECT_EQ(message_size(M::kType), sizeof(M));
+        std::vector<uint8_t> shifted(sizeof(M) + 1);
+        std::memcpy(shifted.data() + 1, &message, sizeof(M));
+        EXPECT_EQ(validate(M::kType, Bytes(shifted).subspan(1)), none) << message_name(M::kType);
+    });
+}
+
+TEST(Codec, SizeIsExact) {
+    test::AllMessages::for_each([]<class M>() {
+        std::vector<uint8_t> bytes(sizeof(M) + 8);
+        const M message = sample<M>();
+        std::memcpy(bytes.data(), &message, sizeof(M));
+        for (const size_t size : {size_t{0}, sizeof(M) / 2, sizeof(M) - 1, sizeof(M) + 1, sizeof(M) + 8})
+            EXPECT_EQ(validate(M::kType, Bytes(bytes).first(size)), bad_size) << message_name(M::kType) << size;
+    });
+}
+
+TEST(Codec, UnknownTypes) {
+    const std::vector<uint8_t> bytes(kMessagePayloadMax);
+    for (const uint32_t type : {0U, 15U, 63U, 74U, 1000U, 0xffffffffU}) {
+        EXPECT_EQ(validate(MessageType{type}, Bytes(bytes).first(8)), unknown_type);
+        EXPECT_EQ(message_size(MessageType{type}), 0U);
+    }
+}
+
+TEST(Codec, EveryByteOfEveryMessage) {
+    test::AllMessages::for_each([]<class M>() {
+        const M message = sample<M>();
+        std::vector<uint8_t> bytes(sizeof(M));
+        std::vector<Freedom> freedom(sizeof(M), Freedom::checked);
+        for (const Range& range : freedoms<M>())
+            std::fill_n(freedom.begin() + static_cast<std::ptrdiff_t>(range.offset), range.size, range.freedom);
+        for (size_t i = 0; i < sizeof(M); ++i) {
+            std::memcpy(bytes.data(), &message, sizeof(M));
+            const uint8_t original = bytes[i];
+            for (const int value : {0x00, 0xff, original ^ 0xff, original ^ 0x01, original ^ 0x80}) {
+                bytes[i] = static_cast<uint8_t>(value);
+                const CodecError error = validate(M::kType, bytes);
+                if (freedom[i] == Freedom::free) {
+                    EXPECT_EQ(error, none) << message_name(M::kType) << " byte " << i << " = " << value;
+                }
+                if (freedom[i] == Freedom::checked && value == (original ^ 0xff)) {
+                    EXPECT_NE(error, none) << message_name(M::kType) << " byte " << i << " = " << value;
+                }
+            }
+        }
+    });
+}
+
+// Nothing random crashes it; sanitizers watch.
+TEST(Codec, RandomBytes) {
+    std::mt19937 random(1);
+    std::vector<uint8_t> bytes(kMessagePayloadMax + 8);
+    for (int round = 0; round < 20'000; ++round) {
+        const MessageType type{static_cast<uint32_t>(random() % 80)};
+        const uint32_t exact = message_size(type);
+        const size_t size = random() % 4 != 0 ? exact : random() % bytes.size();
+        // Mostly zeros lets more of them pass the first checks.
+        for (uint8_t& byte : bytes) byte = random() % 8 == 0 ? static_cast<uint8_t>(random()) : uint8_t{0};
+        (void)validate(type, Bytes(bytes).first(size));
+    }
+}
+
+TEST(Codec, Enums) {
+    for (const uint8_t value : std::initializer_list<uint8_t>{0, 1, 2, 3, 4, 5, 6, 255}) {
+        const auto expect = [&](uint8_t last) { return value >= 1 && value <= last ? none : bad_enum; };
+        EXPECT_EQ(changed<Listen>([&](auto& m) { m.kind = ListenerKind{value}; }), expect(2));
+        EXPECT_EQ(changed<InstallSession>([&](auto& m) { m.suite = value; }), expect(3));
+        EXPECT_EQ(changed<PlanPart>([&](auto& m) { m.rule = PlanRule{value}; }), expect(4));
+        EXPECT_EQ(changed<PlanPart>([&](auto& m) { m.hops[29].state = HopState{value}; }), expect(2));
+        EXPECT_EQ(changed<PolicyPart>([&](auto& m) { m.rules[39].action = PolicyAction{value}; }), expect(2));
+        EXPECT_EQ(changed<PolicyPart>([&](auto& m) { m.rules[39].origin = PolicyOrigin{value}; }), expect(3));
+        EXPECT_EQ(changed<ControlClose>([&](auto& m) { m.how = CloseHow{value}; }), expect(2));
+        EXPECT_EQ(changed<HopFailed>([&](auto& m) { m.stage = HopStage{value}; }), expect(3));
+        const auto flag = value <= 1 ? none : bad_enum;
+        EXPECT_EQ(changed<Listen>([&](auto& m) { m.check_exclusive = value; }), flag);
+        EXPECT_EQ(changed<Users>([&](auto& m) { m.required = value; }), flag);
+        EXPECT_EQ(changed<ControlSend>([&](auto& m) { m.authenticated = value; }), flag);
+        EXPECT_EQ(changed<Settings>([&](auto& m) { m.stream_events = value; }), flag);
+    }
+    for (uint32_t reason = 0; reason < 256; ++reason)
+        EXPECT_EQ(changed<StreamEnded>([&](auto& m) { m.reason = static_cast<uint8_t>(reason); }),
+                  reason >= 1 && reason < kEndReasonCount ? none : bad_enum);
+}
+
+TEST(Codec, Endpoints) {
+    for (uint32_t family = 0; family < 256; ++family)
+        EXPECT_EQ(changed<Listen>([&](auto& m) {
+                      m.address = test::endpoint_v4();
+                      m.address.family = static_cast<uint8_t>(family);
+                  }),
+                  family == 4 || family == 6 ? none : bad_endpoint);
+    for (size_t i = 0; i < 16; ++i)
+        EXPECT_EQ(changed<Listen>([&](auto& m) {
+                      m.address = test::endpoint_v4();
+                      m.address.ip[i] = 1;
+                  }),
+                  i < 4 ? none : bad_padding);
+}
+
+TEST(Codec, PrefixLengths) {
+    struct Row {
+        uint8_t family;
+        uint8_t bits;
+        CodecError error;
+    };
+    for (const Row& row : {Row{4, 0, none}, Row{4, 31, none}, Row{4, 32, none}, Row{4, 33, bad_prefix},
+                           Row{6, 0, none}, Row{6, 127, none}, Row{6, 128, none}, Row{6, 129, bad_prefix},
+                           Row{6, 255, bad_prefix}, Row{5, 0, bad_endpoint}})
+        EXPECT_EQ(changed<PolicyPart>([&](auto& m) {
+                      for (auto& rule : m.rules) {
+                          rule.ip = {10};
+                          rule.family = row.family;
+                          rule.bits = row.bits;
+                      }
+                  }),
+                  row.error)
+            << int{row.family} << "/" << int{row.bits};
+}
+
+TEST(Codec, PartsOfAPlanAndAPolicy) {
+    struct Row {
+        uint32_t total;
+        uint32_t first;
+        uint16_t count;
+        CodecError plan;
+        CodecError policy;
+    };
+    for (const Row& row : {
+             Row{0, 0, 0, none, none},
+             Row{0, 1, 0, bad_parts, bad_parts},
+             Row{0, 0, 1, bad_parts, bad_parts},
+             Row{1, 0, 0, bad_parts, bad_parts},
+             Row{1, 0, 1, none, none},
+             Row{1, 1, 1, bad_parts, bad_parts},
+             Row{29, 0, 30, bad_parts, bad_parts},
+             Row{30, 0, 30, none, none},
+             Row{31, 1, 30, none, none},
+             Row{31, 2, 30, bad_parts, bad_parts},
+             Row{100, 0, 31, bad_count, none},
+             Row{100, 0, 40, bad_count, none},
+             Row{100, 0, 41, bad_count, bad_count},
+             Row{100, 0, 65535, bad_count, bad_count},
+             Row{3999, 3998, 1, none, none},
+             Row{4000, 3999, 1, none, none},
+             Row{4001, 0, 1, none, bad_count},
+             Row{16383, 16382, 1, none, bad_count},
+             Row{16384, 16383, 1, none, bad_count},
+             Row{16384, 16384, 1, bad_parts, bad_count},
+             Row{16385, 0, 1, bad_count, bad_count},
+             Row{30, 0xffffffff, 30, bad_parts, bad_parts},  // would wrap in 32 bits
+             Row{0xffffffff, 0, 1, bad_count, bad_count},
+         }) {
+        const auto shape = [&](auto& message, auto& items) {
+            message.total = row.total;
+            message.first = row.first;
+            message.count = row.count;
+            for (size_t i = row.count; i < items.size(); ++i) items[i] = {};
+        };
+        EXPECT_EQ(changed<PlanPart>([&](auto& m) { shape(m, m.hops); }), row.plan) << row.total << " " << row.first;
+        EXPECT_EQ(changed<PolicyPart>([&](auto& m) { shape(m, m.rules); }), row.policy) << row.total << " " << row.first;
+    }
+}
+
+TEST(Codec, Counts) {
+    for (const uint8_t count : std::initializer_list<uint8_t>{0, 1, 15, 16, 17, 255}) {
+        EXPECT_EQ(changed<Users>([&](auto& m) {
+                      m.count = count;
+                      for (size_t i = count; i < m.tags.size(); ++i) m.tags[i] = {};
+                  }),
+                  count <= 16 ? none : bad_count);
+        EXPECT_EQ(changed<ResolveResult>([&](auto& m) {
+                      m.count = count;
+                      for (size_t i = count; i < m.addresses.size(); ++i) m.addresses[i] = {};
+                  }),
+                  count >= 1 && count <= 16 ? none : bad_count);
+    }
+    for (const uint8_t status : std::initializer_list<uint8_t>{0, 1, 2, 5, 6})
+        EXPECT_EQ(changed<ResolveResult>([&](auto& m) {
+                      m.status = ResolveStatus{status};
+                      m.count = status == 1 ? 16 : 0;
+                      if (status != 1) m.addresses = {};
+                  }),
+                  status >= 1 && status <= 5 ? none : bad_enum);
+    EXPECT_EQ(changed<ResolveResult>([](auto& m) { m.status = ResolveStatus::failed; }), bad_count);
+
+    for (const uint16_t size : std::initializer_list<uint16_t>{0, 1, 959, 960, 961, 65535}) {
+        const auto shape = [&](auto& message) {
+            message.size = size;
+            for (size_t i = size; i < message.bytes.size(); ++i) message.bytes[i] = 0;
+        };
+        EXPECT_EQ(changed<ControlSend>(shape), size <= 960 ? none : bad_count) << size;
+        EXPECT_EQ(changed<ControlData>(shape), size >= 1 && size <= 960 ? none : bad_count) << size;
+    }
+    for (const uint8_t size : std::initializer_list<uint8_t>{0, 1, 254, 255}) {
+        EXPECT_EQ(changed<Resolve>([&](auto& m) {
+                      m.size = size;
+                      for (size_t i = size; i < m.name.size(); ++i) m.name[i] = 0;
+                  }),
+                  size >= 1 ? none : bad_count);
+        EXPECT_EQ(changed<StreamEnded>([&](auto& m) {
+                      m.target_size = size;
+                      for (size_t i = size; i < m.target.size(); ++i) m.target[i] = 0;
+                  }),
+                  none);
+    }
+}
+
+TEST(Codec, BytesBehindACountAreZero) {
+    EXPECT_EQ(changed<PlanPart>([](auto& m) { m.count = 29; }), bad_padding);
+    EXPECT_EQ(changed<PolicyPart>([](auto& m) { m.count = 39; }), bad_padding);
+    EXPECT_EQ(changed<Users>([](auto& m) { m.count = 15; }), bad_padding);
+    EXPECT_EQ(changed<ResolveResult>([](auto& m) { m.count = 15; }), bad_padding);
+    EXPECT_EQ(changed<ControlSend>([](auto& m) { m.size = 959; }), bad_padding);
+    EXPECT_EQ(changed<ControlData>([](auto& m) { m.size = 959; }), bad_padding);
+    EXPECT_EQ(changed<Resolve>([](auto& m) { m.size = 254; }), bad_padding);
+    EXPECT_EQ(changed<StreamEnded>([](auto& m) { m.target_size = 254; }), bad_padding);
+}
+
+TEST(Codec, Sessions) {
+    EXPECT_EQ(changed<InstallSession>([](auto& m) { m.session_id = 0; }), bad_session);
+    EXPECT_EQ(changed<RemoveSession>([](auto& m) { m.session_id = 0; }), bad_session);
+    EXPECT_EQ(changed<SessionConfirmed>([](auto& m) { m.session_id = 0; }), bad_session);
+    const auto node = [](auto& m) {
+        m.side = SessionSide::node;
+        m.node = 0;
+        m.header_key = {};
+    };
+    for (const uint32_t window : {0U, 1U, 63U, 64U, 65U, 128U, 65536U}) {
+        const auto expected = window != 0 && window % 64 == 0 ? none : bad_session;
+        EXPECT_EQ(changed<InstallSession>([&](auto& m) { m.window = window; }), expected) << window;
+        EXPECT_EQ(changed<InstallSession>([&](auto& m) { node(m), m.window = window; }), expected) << window;
+    }
+    for (const uint32_t window : {kSessionWindowMax - 64, kSessionWindowMax, kSessionWindowMax + 64}) {
+        EXPECT_EQ(changed<InstallSession>([&](auto& m) { m.window = window; }), none);
+        EXPECT_EQ(changed<InstallSession>([&](auto& m) { node(m), m.window = window; }),
+                  window <= kSessionWindowMax ? none : bad_session);
+    }
+    EXPECT_EQ(changed<InstallSession>([&](auto& m) { node(m), m.node = 1; }), bad_padding);
+    EXPECT_EQ(changed<InstallSession>([&](auto& m) { node(m), m.header_key[31] = 1; }), bad_padding);
+}
+
+TEST(Codec, ConnectionNumbersSayWhoMadeThem) {
+    EXPECT_EQ(changed<ControlConnect>([](auto& m) { m.connection = 5; }), bad_connection);
+    EXPECT_EQ(changed<ControlOpened>([](auto& m) { m.connection = 5; }), bad_connection);
+    EXPECT_EQ(changed<ControlAccepted>([](auto& m) { m.connection |= kOutgoingConnectionBit; }), bad_connection);
+    for (const uint64_t connection : {uint64_t{5}, kOutgoingConnectionBit | 5}) {
+        EXPECT_EQ(changed<ControlSend>([&](auto& m) { m.connection = connection; }), none);
+        EXPECT_EQ(changed<ControlClose>([&](auto& m) { m.connection = connection; }), none);
+        EXPECT_EQ(changed<ControlData>([&](auto& m) { m.connection = connection; }), none);
+        EXPECT_EQ(changed<ControlClosed>([&](auto& m) { m.connection = connection; }), none);
+    }
+}
+
+TEST(Codec, Errnos) {
+    for (const int32_t error : {INT32_MIN, -111, -1, 0, 1, 4095, 4096, INT32_MAX}) {
+        const auto expected = error >= 0 && error <= 4095 ? none : bad_errno;
+        const auto set = [&](auto& m) { m.error = error; };
+        EXPECT_EQ(changed<ListenResult>(set), expected) << error;
+        EXPECT_EQ(changed<ControlOpened>(set), expected) << error;
+        EXPECT_EQ(changed<ControlClosed>(set), expected) << error;
+        EXPECT_EQ(changed<HopFailed>(set), expected) << error;
+    }
+    // A listener without an address has failed.
+    EXPECT_EQ(changed<ListenResult>([](auto& m) { m.address = {}; }), bad_endpoint);
+    EXPECT_EQ(changed<ListenResult>([](auto& m) { m.address = {}, m.error = 98; }), none);
+}
+
+TEST(Codec, SecretsAreKnown) {
+    for (uint32_t number = 0; number < 100; ++number) {
+        const MessageType type{number};
+        EXPECT_EQ(carries_secrets(type), type == MessageType::install_session || type == MessageType::node_keys ||
+                                             type == MessageType::users);
+    }
+}
+
+TEST(Codec, ErrorsHaveNames) {
+    for (uint8_t error = 0; error <= static_cast<uint8_t>(bad_padding); ++error)
+        EXPECT_NE(codec_error_name(CodecError{error}), "unknown");
+}
+
+}  // namespace
+}  // namespace qanat::ring

@@ -1,0 +1,250 @@
+// Two threads and real eventfds: no message is lost, none comes twice, and no wake-up is lost. A lost wake-up shows as
+// a poll() that runs into its timeout.
+//
+// RingSpeed prints figures: ring_test --gtest_also_run_disabled_tests --gtest_filter='RingSpeed*'
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <initializer_list>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "samples.h"
+
+namespace qanat::ring {
+namespace {
+
+#if defined(QANAT_TEST_TSAN) || defined(QANAT_TEST_ASAN)
+constexpr uint64_t kScale = 10;
+#else
+constexpr uint64_t kScale = 1;
+#endif
+constexpr int kLostAfterMs = 20'000;
+
+struct Pair {
+    Region region = Region::create(1).value();
+    UniqueFd command_fd = make_eventfd().value();
+    UniqueFd event_fd = make_eventfd().value();
+    CommandSender commands{region.engine(0).commands, test::duplicate(command_fd)};
+    Receiver command_receiver{Direction::command, region.engine(0).commands, test::duplicate(command_fd), Role::node,
+                              LinkState::running};
+    EventSender events{region.engine(0).events, test::duplicate(event_fd)};
+    Receiver event_receiver{Direction::event, region.engine(0).events, test::duplicate(event_fd), Role::node,
+                            LinkState::running};
+};
+
+// Waits as an event loop would. False: the wake-up was lost.
+bool wait(Receiver& receiver) {
+    if (!receiver.prepare_to_sleep()) return true;
+    pollfd wanted{receiver.event_fd(), POLLIN, 0};
+    if (::poll(&wanted, 1, kLostAfterMs) != 1) return false;
+    receiver.drain_eventfd();
+    return true;
+}
+
+// The next message, however long it takes; nothing when a wake-up was lost or the link broke.
+std::optional<MessageView> take(Receiver& receiver) {
+    for (;;) {
+        const auto received = receiver.next();
+        if (!received) return std::nullopt;
+        if (*received) return *received;
+        if (!wait(receiver)) return std::nullopt;
+    }
+}
+
+TEST(Wakeup, MillionsOfMessagesInRandomBatches) {
+    constexpr uint64_t kMessages = 3'000'000 / kScale;
+    Pair pair;
+    std::thread producer([&] {
+        std::mt19937 random(11);
+        uint64_t next = 1;
+        while (next <= kMessages) {
+            const uint64_t batch = random() % 8 == 0 ? random() % 600 : random() % 4;
+            for (uint64_t i = 0; i < batch && next <= kMessages; ++i) {
+                if (!pair.commands.send(RemoveSession{next})) break;
+                ++next;
+            }
+            pair.commands.flush();
+            // Now and then the consumer gets time to fall asleep, and the ring time to empty.
+            if (random() % 64 == 0) std::this_thread::yield();
+            if (random() % 2048 == 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
+        }
+    });
+    uint64_t expected = 1;
+    for (; expected <= kMessages; ++expected) {
+        const auto message = take(pair.command_receiver);
+        if (!message || message->get<RemoveSession>().session_id != expected) break;
+    }
+    EXPECT_EQ(expected, kMessages + 1);
+    // A failed consumer must not leave the producer waiting for space.
+    while (expected <= kMessages) {
+        const auto message = pair.command_receiver.next();
+        if (!message) break;
+        if (*message && (*message)->get<RemoveSession>().session_id == kMessages) break;
+    }
+    producer.join();
+}
+
+// Every message is a wake-up in each direction: the window between "empty" and "asleep" is hit at every step.
+TEST(Wakeup, PingPong) {
+    constexpr uint64_t kRounds = 100'000 / kScale;
+    Pair pair;
+    std::thread engine([&] {
+        for (uint64_t round = 1; round <= kRounds; ++round) {
+            const auto message = take(pair.command_receiver);
+            if (!message) {
+                ADD_FAILURE() << "engine lost a wake-up in round " << round;
+                return;
+            }
+            EXPECT_TRUE(pair.events.send(SessionConfirmed{message->get<RemoveSession>().session_id}));
+            pair.events.flush();
+        }
+    });
+    for (uint64_t round = 1; round <= kRounds; ++round) {
+        ASSERT_TRUE(pair.commands.send(RemoveSession{round}));
+        pair.commands.flush();
+        const auto answer = take(pair.event_receiver);
+        if (!answer) {
+            ADD_FAILURE() << "control plane lost a wake-up in round " << round;
+            break;
+        }
+        EXPECT_EQ(answer->get<SessionConfirmed>().session_id, round);
+    }
+    engine.join();
+}
+
+// The consumer also wakes for other reasons, without telling the producer, and goes back to sleep.
+TEST(Wakeup, SpuriousTurnsOfTheLoop) {
+    constexpr uint64_t kMessages = 200'000 / kScale;
+    Pair pair;
+    std::thread producer([&] {
+        for (uint64_t next = 1; next <= kMessages;) {
+            if (pair.commands.send(RemoveSession{next})) ++next;
+            pair.commands.flush();
+        }
+    });
+    uint64_t expected = 1;
+    std::mt19937 random(5);
+    while (expected <= kMessages) {
+        const auto received = pair.command_receiver.next();
+        ASSERT_TRUE(received);
+        if (*received) {
+            ASSERT_EQ((*received)->get<RemoveSession>().session_id, expected);
+            ++expected;
+            continue;
+        }
+        if (!pair.command_receiver.prepare_to_sleep()) continue;
+        if (random() % 2 == 0) {  // "another event": back to work
+            if (random() % 2 == 0) pair.command_receiver.cancel_sleep();
+            continue;
+        }
+        pollfd wanted{pair.command_receiver.event_fd(), POLLIN, 0};
+        if (::poll(&wanted, 1, kLostAfterMs) != 1) {
+            ADD_FAILURE() << "lost a wake-up at message " << expected;
+            std::abort();  // the producer may wait for ever
+        }
+        pair.command_receiver.drain_eventfd();
+    }
+    producer.join();
+}
+
+// ----------------------------------------------------------------------------------------------------------- speed
+
+// Elapsed time, and processor time of both threads: the latter means something on a busy machine, too.
+class Stopwatch {
+public:
+    void print(const char* what, const char* name, size_t size, uint64_t count) const {
+        const auto wall = std::chrono::steady_clock::now() - wall_;
+        const double each = 1.0 / static_cast<double>(count);
+        std::printf("%-34s %-16s %4zu bytes %9.1f ns, %8.1f ns of processor\n", what, name, size,
+                    std::chrono::duration<double, std::nano>(wall).count() * each, (processor_ns() - start_ns_) * each);
+    }
+
+private:
+    static double processor_ns() {
+        timespec now{};
+        ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+        return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+    }
+
+    std::chrono::steady_clock::time_point wall_ = std::chrono::steady_clock::now();
+    double start_ns_ = processor_ns();
+};
+
+template <Message M>
+void one_thread(const char* name) {
+    Pair pair;
+    const M message = test::sample<M>();
+    constexpr uint64_t kBatch = 64;
+    constexpr uint64_t kBatches = 20'000;
+    const Stopwatch stopwatch;
+    for (uint64_t batch = 0; batch < kBatches; ++batch) {
+        for (uint64_t i = 0; i < kBatch; ++i) ASSERT_TRUE(pair.commands.send(message));
+        pair.commands.flush();
+        for (uint64_t i = 0; i < kBatch; ++i) ASSERT_TRUE(pair.command_receiver.next().value());
+        ASSERT_FALSE(pair.command_receiver.next().value());
+    }
+    stopwatch.print("one thread, send + receive", name, sizeof(M), kBatch * kBatches);
+}
+
+template <Message M>
+void two_threads(const char* name, uint64_t batch) {
+    Pair pair;
+    const M message = test::sample<M>();
+    constexpr uint64_t kMessages = 2'000'000;
+    const Stopwatch stopwatch;
+    std::thread producer([&] {
+        for (uint64_t sent = 0; sent < kMessages;) {
+            for (uint64_t i = 0; i < batch && sent < kMessages && pair.commands.send(message); ++i) ++sent;
+            pair.commands.flush();
+        }
+    });
+    for (uint64_t taken = 0; taken < kMessages; ++taken) ASSERT_TRUE(take(pair.command_receiver));
+    producer.join();
+    const std::string what = "two threads, one way, batch " + std::to_string(batch);
+    stopwatch.print(what.c_str(), name, sizeof(M), kMessages);
+}
+
+template <bool kSleep>
+void round_trip() {
+    Pair pair;
+    constexpr uint64_t kRounds = 100'000;
+    const auto next = [](Receiver& receiver) {
+        if (kSleep) return *take(receiver);
+        for (;;)
+            if (const auto message = receiver.next().value()) return *message;
+    };
+    std::thread engine([&] {
+        for (uint64_t round = 0; round < kRounds; ++round) {
+            (void)pair.events.send(SessionConfirmed{next(pair.command_receiver).template get<RemoveSession>().session_id});
+            pair.events.flush();
+        }
+    });
+    const Stopwatch stopwatch;
+    for (uint64_t round = 1; round <= kRounds; ++round) {
+        (void)pair.commands.send(RemoveSession{round});
+        pair.commands.flush();
+        (void)next(pair.event_receiver);
+    }
+    engine.join();
+    stopwatch.print(kSleep ? "round trip, both sleep" : "round trip, both spin", "remove_session", 8, kRounds);
+}
+
+TEST(RingSpeed, DISABLED_Report) {
+    one_thread<RemoveSession>("remove_session");
+    one_thread<ResolveResult>("resolve_result");
+    one_thread<PolicyPart>("policy_part");
+    for (const uint64_t batch : std::initializer_list<uint64_t>{1, 16, 64}) {
+        two_threads<RemoveSession>("remove_session", batch);
+        two_threads<PolicyPart>("policy_part", batch);
+    }
+    round_trip<false>();
+    round_trip<true>();
+}
+
+}  // namespace
+}  // namespace qanat::ring
