@@ -40,9 +40,8 @@ public:
     // IPv4 address it is; other ways to reach IPv4 through IPv6 (NAT64, 6to4, Teredo) are for the list to name. IPv6
     // rules do not contain IPv4 addresses, except those written as IPv4-mapped.
     //
-    // The rule is valid until apply() answers `complete`. Cost: one walk over the rules of the address's family, about
-    // half a nanosecond for an IPv4 rule and one for an IPv6 rule: some 20 ns with the built-in ranges, 2–4 µs with
-    // 4000 rules, beside a connect that costs ten times that.
+    // The rule is valid until apply() answers `complete`. Cost: one walk over the rules of the address's family. Measured
+    // for IPv4 and IPv6: 12 and 27 ns with 20 rules, 1.4 and 4.4 µs with 4000, beside a connect(2) of some 10 µs.
     [[nodiscard]] Verdict check(const wire::IpAddress& ip) const;
 
 private:

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 
+#include "common/base/assert.h"
 #include "dataplane/engine/socket.h"
 
 namespace qanat::dataplane {
@@ -30,7 +31,9 @@ size_t seal_in_place(Lane& lane, KeyCache& keys, uint8_t* burst, size_t content_
     size_t size = 0;
     while (content_size > 0) {
         const size_t content = std::min(content_size, kContentSizeMax);
-        size += wire::seal_record(aead, lane.key, burst + size, content, wire::ContentType::data);
+        const size_t record = wire::seal_record(aead, lane.key, burst + size, content, wire::ContentType::data);
+        QANAT_ASSERT(record > 0);  // the caller has left room under the key's limit
+        size += record;
         content_size -= content;
     }
     return size;
@@ -64,9 +67,10 @@ Move seal_some(Lane& lane, const MoverResources& resources, int source_fd, int s
             lane.done = true;
             return Move::finished;
         }
-        if (lane.key.exhausted()) return Move::key_exhausted;
         const size_t records = burst_records(lane, resources.chunks);
         if (records == 0) return Move::wait_memory;
+        // The whole burst, and the abort that may follow it.
+        if (lane.key.bytes + (records + 2) * kRecordSizeMax > wire::kDirectionBytesMax) return Move::key_exhausted;
 
         const IoResult read = read_contents(source_fd, burst, records);
         if (read.status == IoStatus::again) return Move::wait_source;
