@@ -149,7 +149,6 @@ const char* problem(const Bootstrap& message) {
     if (limits.streams == 0 || limits.streams > kLimitMax) return "limits.streams";
     if (limits.sessions > kLimitMax) return "limits.sessions";
     if (limits.unauthenticated > kLimitMax) return "limits.unauthenticated";
-    if (limits.unauthenticated_per_source > kLimitMax) return "limits.unauthenticated_per_source";
     if (!is_text(message.run_as)) return "run_as";
     return nullptr;
 }

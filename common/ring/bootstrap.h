@@ -2,9 +2,9 @@
 //
 // The control plane starts the data plane with this socket as descriptor 3 and sends Bootstrap. The data plane makes
 // the region (it is the side whose life is longer), answers BootstrapReply with the descriptors attached
-// (SCM_RIGHTS): the region, then for each engine its command eventfd and its event eventfd. After that the socket carries nothing; its end tells each
-// side that the other is gone. A control plane that comes later gets the same reply from a running data plane
-// (attach = 1 in Bootstrap; reserved).
+// (SCM_RIGHTS): the region, then for each engine its command eventfd and its event eventfd. After that the socket
+// carries nothing; its end tells each side that the other is gone. A control plane that comes later gets the same reply
+// from a running data plane (attach = 1 in Bootstrap; reserved).
 #pragma once
 
 #include <array>
@@ -30,7 +30,6 @@ struct DataPlaneLimits {
     uint32_t streams;
     uint32_t sessions;
     uint32_t unauthenticated;             // connections that have not proved anything yet
-    uint32_t unauthenticated_per_source;  // per IPv4 address or IPv6 /56
     uint32_t buffer_memory_mb;            // stream buffers; 0 = a quarter of the memory, at most 1024
     uint32_t handshake_timeout_ms;        // SOCKS handshake
     uint32_t connect_timeout_ms;          // exit: to the target
@@ -45,7 +44,7 @@ struct Bootstrap {
     std::array<int32_t, kEnginesMax> cores;  // core of each engine, -1 = not pinned
     Role role;
     uint8_t busy_poll;
-    uint8_t log_level;    // 0 debug, 1 info, 2 warn, 3 error
+    uint8_t log_level;  // 0 debug, 1 info, 2 warn, 3 error
     uint8_t log_json;
     uint8_t attach;
     std::array<uint8_t, 3> zero;
@@ -59,20 +58,20 @@ struct BootstrapReply {
     uint32_t engines;
     int32_t error;  // errno, 0 = ready; then the descriptors are attached
     uint64_t region_size;
-    uint64_t memory_budget;  // bytes the data plane may use at its caps
+    uint64_t memory_budget;         // bytes the data plane may use at its caps
     std::array<char, 256> message;  // for people: the reason of an error, or the engine's features
 };
 
 static_assert(std::is_trivially_copyable_v<Bootstrap> && std::is_trivially_copyable_v<BootstrapReply>);
-static_assert(sizeof(Bootstrap) == 376 && sizeof(BootstrapReply) == 288);
+static_assert(sizeof(Bootstrap) == 372 && sizeof(BootstrapReply) == 288);
 
 // Descriptors that come with a reply that is no error.
 [[nodiscard]] constexpr uint32_t reply_descriptors(uint32_t engines) {
     return 1 + 2 * engines;
 }
 
-// A reply and what came with it: fds[0] is the region, fds[1 + 2i] the command eventfd and fds[2 + 2i] the event eventfd
-// of engine i. Without descriptors when reply.error is not 0.
+// A reply and what came with it: fds[0] is the region, fds[1 + 2i] the command eventfd and fds[2 + 2i] the event
+// eventfd of engine i. Without descriptors when reply.error is not 0.
 struct ReceivedReply {
     BootstrapReply reply;
     std::vector<UniqueFd> fds;

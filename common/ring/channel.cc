@@ -16,10 +16,14 @@ constexpr uint32_t kReleaseBatch = 64;
 
 std::string_view fault_name(RingFault fault) {
     switch (fault) {
-        case RingFault::none: return "none";
-        case RingFault::bad_index: return "a position it cannot have";
-        case RingFault::bad_sequence: return "a slot that was not written for its position";
-        case RingFault::bad_size: return "a slot larger than a slot";
+        case RingFault::none:
+            return "none";
+        case RingFault::bad_index:
+            return "a position it cannot have";
+        case RingFault::bad_sequence:
+            return "a slot that was not written for its position";
+        case RingFault::bad_size:
+            return "a slot larger than a slot";
     }
     return "unknown";
 }
@@ -38,8 +42,10 @@ std::string describe(const LinkError& error) {
                std::to_string(static_cast<uint32_t>(error.type)) + ")";
     };
     switch (error.fault) {
-        case LinkFault::broken_ring: return "broken ring: " + std::string(fault_name(error.ring));
-        case LinkFault::invalid_message: return message() + " is invalid: " + std::string(codec_error_name(error.codec));
+        case LinkFault::broken_ring:
+            return "broken ring: " + std::string(fault_name(error.ring));
+        case LinkFault::invalid_message:
+            return message() + " is invalid: " + std::string(codec_error_name(error.codec));
         case LinkFault::forbidden_message:
             return message() + " is not permitted in state " + std::string(link_state_name(error.state));
     }

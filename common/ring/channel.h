@@ -94,8 +94,7 @@ public:
     // later) or broken, and nothing was written. The message must pass validate(): one that does not is our own bug
     // and ends the process.
     template <Message M>
-        requires(direction_of(M::kType) == D)
-    [[nodiscard]] bool send(const M& message) {
+    requires(direction_of(M::kType) == D) [[nodiscard]] bool send(const M& message) {
         return write(M::kType, Bytes(static_cast<const uint8_t*>(static_cast<const void*>(&message)), sizeof(M)));
     }
 };

@@ -112,8 +112,7 @@ CodecError check(const NodeKeys&) {
 
 CodecError check(const PlanPart& message) {
     if (!in_range(message.rule, PlanRule::ordered)) return bad_enum;
-    if (const auto error =
-            check_parts(message.total, message.first, message.count, kPlanHopsPerPart, kPlanHopsMax);
+    if (const auto error = check_parts(message.total, message.first, message.count, kPlanHopsPerPart, kPlanHopsMax);
         error != none)
         return error;
     if (message.zero != 0) return bad_padding;
@@ -250,30 +249,54 @@ CodecError check(const Drained& message) {
 template <class R, class Visitor>
 R with_struct(MessageType type, R unknown, Visitor visit) {
     switch (type) {
-        case MessageType::listen: return visit.template operator()<Listen>();
-        case MessageType::install_session: return visit.template operator()<InstallSession>();
-        case MessageType::remove_session: return visit.template operator()<RemoveSession>();
-        case MessageType::node_keys: return visit.template operator()<NodeKeys>();
-        case MessageType::plan_part: return visit.template operator()<PlanPart>();
-        case MessageType::policy_part: return visit.template operator()<PolicyPart>();
-        case MessageType::users: return visit.template operator()<Users>();
-        case MessageType::resolve_result: return visit.template operator()<ResolveResult>();
-        case MessageType::control_connect: return visit.template operator()<ControlConnect>();
-        case MessageType::control_send: return visit.template operator()<ControlSend>();
-        case MessageType::control_close: return visit.template operator()<ControlClose>();
-        case MessageType::drain: return visit.template operator()<Drain>();
-        case MessageType::stop: return visit.template operator()<Stop>();
-        case MessageType::settings: return visit.template operator()<Settings>();
-        case MessageType::listen_result: return visit.template operator()<ListenResult>();
-        case MessageType::control_accepted: return visit.template operator()<ControlAccepted>();
-        case MessageType::control_opened: return visit.template operator()<ControlOpened>();
-        case MessageType::control_data: return visit.template operator()<ControlData>();
-        case MessageType::control_closed: return visit.template operator()<ControlClosed>();
-        case MessageType::resolve: return visit.template operator()<Resolve>();
-        case MessageType::session_confirmed: return visit.template operator()<SessionConfirmed>();
-        case MessageType::hop_failed: return visit.template operator()<HopFailed>();
-        case MessageType::stream_ended: return visit.template operator()<StreamEnded>();
-        case MessageType::drained: return visit.template operator()<Drained>();
+        case MessageType::listen:
+            return visit.template operator()<Listen>();
+        case MessageType::install_session:
+            return visit.template operator()<InstallSession>();
+        case MessageType::remove_session:
+            return visit.template operator()<RemoveSession>();
+        case MessageType::node_keys:
+            return visit.template operator()<NodeKeys>();
+        case MessageType::plan_part:
+            return visit.template operator()<PlanPart>();
+        case MessageType::policy_part:
+            return visit.template operator()<PolicyPart>();
+        case MessageType::users:
+            return visit.template operator()<Users>();
+        case MessageType::resolve_result:
+            return visit.template operator()<ResolveResult>();
+        case MessageType::control_connect:
+            return visit.template operator()<ControlConnect>();
+        case MessageType::control_send:
+            return visit.template operator()<ControlSend>();
+        case MessageType::control_close:
+            return visit.template operator()<ControlClose>();
+        case MessageType::drain:
+            return visit.template operator()<Drain>();
+        case MessageType::stop:
+            return visit.template operator()<Stop>();
+        case MessageType::settings:
+            return visit.template operator()<Settings>();
+        case MessageType::listen_result:
+            return visit.template operator()<ListenResult>();
+        case MessageType::control_accepted:
+            return visit.template operator()<ControlAccepted>();
+        case MessageType::control_opened:
+            return visit.template operator()<ControlOpened>();
+        case MessageType::control_data:
+            return visit.template operator()<ControlData>();
+        case MessageType::control_closed:
+            return visit.template operator()<ControlClosed>();
+        case MessageType::resolve:
+            return visit.template operator()<Resolve>();
+        case MessageType::session_confirmed:
+            return visit.template operator()<SessionConfirmed>();
+        case MessageType::hop_failed:
+            return visit.template operator()<HopFailed>();
+        case MessageType::stream_ended:
+            return visit.template operator()<StreamEnded>();
+        case MessageType::drained:
+            return visit.template operator()<Drained>();
     }
     return unknown;
 }
@@ -303,18 +326,30 @@ bool carries_secrets(MessageType type) {
 
 std::string_view codec_error_name(CodecError error) {
     switch (error) {
-        case none: return "none";
-        case unknown_type: return "unknown type";
-        case bad_size: return "wrong size";
-        case bad_enum: return "enum or flag out of range";
-        case bad_count: return "count out of range";
-        case bad_parts: return "part outside of the whole";
-        case bad_endpoint: return "address family is neither 4 nor 6";
-        case bad_prefix: return "prefix longer than the address";
-        case bad_session: return "session id or window out of range";
-        case bad_connection: return "connection number of the other plane";
-        case bad_errno: return "not an errno";
-        case bad_padding: return "unused bytes are not zero";
+        case none:
+            return "none";
+        case unknown_type:
+            return "unknown type";
+        case bad_size:
+            return "wrong size";
+        case bad_enum:
+            return "enum or flag out of range";
+        case bad_count:
+            return "count out of range";
+        case bad_parts:
+            return "part outside of the whole";
+        case bad_endpoint:
+            return "address family is neither 4 nor 6";
+        case bad_prefix:
+            return "prefix longer than the address";
+        case bad_session:
+            return "session id or window out of range";
+        case bad_connection:
+            return "connection number of the other plane";
+        case bad_errno:
+            return "not an errno";
+        case bad_padding:
+            return "unused bytes are not zero";
     }
     return "unknown";
 }

@@ -21,16 +21,16 @@ inline constexpr int32_t kErrnoMax = 4095;
 enum class CodecError : uint8_t {
     none = 0,
     unknown_type,
-    bad_size,         // not exactly the size of the message's struct
-    bad_enum,         // an enum or flag out of range
-    bad_count,        // a count or size above its cap, or none where one must be
-    bad_parts,        // first + count > total, or an empty part of something
-    bad_endpoint,     // family other than 4 and 6
-    bad_prefix,       // more prefix bits than the family has
-    bad_session,      // session id 0, or a window that is none
-    bad_connection,   // number in the range of the other plane
-    bad_errno,        // negative or too large
-    bad_padding,      // a byte that is not in use is not zero
+    bad_size,        // not exactly the size of the message's struct
+    bad_enum,        // an enum or flag out of range
+    bad_count,       // a count or size above its cap, or none where one must be
+    bad_parts,       // first + count > total, or an empty part of something
+    bad_endpoint,    // family other than 4 and 6
+    bad_prefix,      // more prefix bits than the family has
+    bad_session,     // session id 0, or a window that is none
+    bad_connection,  // number in the range of the other plane
+    bad_errno,       // negative or too large
+    bad_padding,     // a byte that is not in use is not zero
 };
 
 // Checks a whole message: exact size, enums, flags, counts, parts, addresses, unused bytes. Any bytes, any alignment.

@@ -21,6 +21,7 @@ struct Permission {
     States node;
 };
 
+// clang-format off
 constexpr Permission kTable[] = {
     // commands                                                     client       node
     {MessageType::listen, "listen",                                 kUntilDrain, kUntilDrain},
@@ -49,6 +50,7 @@ constexpr Permission kTable[] = {
     {MessageType::stream_ended, "stream_ended",                     kOpen,       kOpen},
     {MessageType::drained, "drained",                               kAlways,     kAlways},
 };
+// clang-format on
 
 const Permission* find(MessageType type) {
     for (const Permission& permission : kTable)
@@ -62,8 +64,10 @@ bool permitted(MessageType type, Direction direction, Role role, LinkState state
     const Permission* permission = find(type);
     if (permission == nullptr || direction_of(type) != direction) return false;
     switch (role) {
-        case Role::client: return (permission->client & bit(state)) != 0;
-        case Role::node: return (permission->node & bit(state)) != 0;
+        case Role::client:
+            return (permission->client & bit(state)) != 0;
+        case Role::node:
+            return (permission->node & bit(state)) != 0;
     }
     return false;
 }
@@ -83,9 +87,12 @@ std::string_view message_name(MessageType type) {
 
 std::string_view link_state_name(LinkState state) {
     switch (state) {
-        case LinkState::starting: return "starting";
-        case LinkState::running: return "running";
-        case LinkState::draining: return "draining";
+        case LinkState::starting:
+            return "starting";
+        case LinkState::running:
+            return "running";
+        case LinkState::draining:
+            return "draining";
     }
     return "unknown";
 }

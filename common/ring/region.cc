@@ -136,8 +136,8 @@ Region& Region::operator=(Region&& other) noexcept {
 
 EngineSection& Region::engine(uint32_t index) const {
     QANAT_ASSERT(index < engines_);
-    auto* sections = static_cast<EngineSection*>(
-        static_cast<void*>(static_cast<uint8_t*>(address_) + sizeof(RegionHeader)));
+    auto* sections =
+        static_cast<EngineSection*>(static_cast<void*>(static_cast<uint8_t*>(address_) + sizeof(RegionHeader)));
     return sections[index];
 }
 

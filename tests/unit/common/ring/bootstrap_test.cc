@@ -33,7 +33,6 @@ Bootstrap sample_bootstrap() {
     message.limits = {.streams = 65536,
                       .sessions = 4096,
                       .unauthenticated = 1024,
-                      .unauthenticated_per_source = 64,
                       .buffer_memory_mb = 0,
                       .handshake_timeout_ms = 10'000,
                       .connect_timeout_ms = 10'000,
@@ -136,8 +135,8 @@ TEST_F(BootstrapSocket, HandsOverTheWholeLink) {
         // A command through the descriptors of the last engine.
         const size_t last = engines - 1;
         CommandSender sender(opened->engine(engines - 1).commands, std::move(received->fds[1 + 2 * last]));
-        Receiver receiver(Direction::command, region->engine(engines - 1).commands,
-                          std::move(eventfds[2 * last]), Role::node);
+        Receiver receiver(Direction::command, region->engine(engines - 1).commands, std::move(eventfds[2 * last]),
+                          Role::node);
         EXPECT_TRUE(receiver.prepare_to_sleep());
         ASSERT_TRUE(sender.send(Settings{.stream_events = 1, .zero = {}}));
         sender.flush();
@@ -214,7 +213,9 @@ TEST_F(BootstrapSocket, TooFewAndTooManyDescriptors) {
         else
             EXPECT_THAT(error, HasSubstr(std::to_string(count) + " descriptors, expected 5"));
         EXPECT_EQ(open_descriptors(), before);
-        if (count != 5) { EXPECT_FALSE(send_reply(data_.get(), sample_reply(2), fds)); }
+        if (count != 5) {
+            EXPECT_FALSE(send_reply(data_.get(), sample_reply(2), fds));
+        }
     }
 }
 

@@ -102,7 +102,9 @@ TEST(Channel, FullMeansNothingWritten) {
     for (uint32_t i = 0; i < kSlotsPerRing; ++i) {
         EXPECT_EQ(link.receiver.next().value()->get<RemoveSession>().session_id, i + 1);
         // Slots come back within a long batch, not only at its end.
-        if (i == 200) { EXPECT_GE(link.sender.free_slots(), 128U); }
+        if (i == 200) {
+            EXPECT_GE(link.sender.free_slots(), 128U);
+        }
     }
     EXPECT_FALSE(link.receiver.next().value());
     EXPECT_EQ(link.sender.free_slots(), kSlotsPerRing);
@@ -261,14 +263,16 @@ TEST(Channel, PeerThatScribblesWhileWeRead) {
         Receiver receiver(Direction::command, link.ring, UniqueFd(), Role::client, LinkState::running);
         for (int i = 0; i < 8; ++i) {
             const auto received = receiver.next();
-            errors += received ? 0 : 1;
+            if (!received) ++errors;
             if (!received || !*received) break;
             ++messages;
             // What was validated stays as it was validated.
             if ((*received)->type() == MessageType::control_send) {
                 ASSERT_LE((*received)->get<ControlSend>().size, kControlBytesMax);
             }
-            if ((*received)->type() == MessageType::users) { ASSERT_LE((*received)->get<Users>().count, kUsersMax); }
+            if ((*received)->type() == MessageType::users) {
+                ASSERT_LE((*received)->get<Users>().count, kUsersMax);
+            }
         }
         (void)receiver.prepare_to_sleep();
         SpscProducer producer(link.ring);

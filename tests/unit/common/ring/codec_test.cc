@@ -43,7 +43,10 @@ struct Range {
     Freedom freedom;
 };
 
-#define RANGE(M, field, freedom) Range{offsetof(M, field), sizeof(M::field), Freedom::freedom}
+#define RANGE(M, field, freedom)                               \
+    Range {                                                    \
+        offsetof(M, field), sizeof(M::field), Freedom::freedom \
+    }
 
 // The free bytes of every message; all others are checked.
 template <Message M>
@@ -57,9 +60,9 @@ std::vector<Range> freedoms<Listen>() {
 }
 template <>
 std::vector<Range> freedoms<InstallSession>() {
-    return {RANGE(InstallSession, session_id, free),  RANGE(InstallSession, node, free),
-            RANGE(InstallSession, window, either),    RANGE(InstallSession, data_secret, free),
-            RANGE(InstallSession, header_key, free),  RANGE(InstallSession, peer, free)};
+    return {RANGE(InstallSession, session_id, free), RANGE(InstallSession, node, free),
+            RANGE(InstallSession, window, either),   RANGE(InstallSession, data_secret, free),
+            RANGE(InstallSession, header_key, free), RANGE(InstallSession, peer, free)};
 }
 template <>
 std::vector<Range> freedoms<RemoveSession>() {
@@ -149,8 +152,10 @@ std::vector<Range> freedoms<SessionConfirmed>() {
 }
 template <>
 std::vector<Range> freedoms<HopFailed>() {
-    return {RANGE(HopFailed, session_id, free), RANGE(HopFailed, node, free),
-            {offsetof(HopFailed, error), 2, Freedom::either}, RANGE(HopFailed, status, free)};
+    return {RANGE(HopFailed, session_id, free),
+            RANGE(HopFailed, node, free),
+            {offsetof(HopFailed, error), 2, Freedom::either},
+            RANGE(HopFailed, status, free)};
 }
 template <>
 std::vector<Range> freedoms<StreamEnded>() {
@@ -270,9 +275,9 @@ TEST(Codec, PrefixLengths) {
         uint8_t bits;
         CodecError error;
     };
-    for (const Row& row : {Row{4, 0, none}, Row{4, 31, none}, Row{4, 32, none}, Row{4, 33, bad_prefix},
-                           Row{6, 0, none}, Row{6, 127, none}, Row{6, 128, none}, Row{6, 129, bad_prefix},
-                           Row{6, 255, bad_prefix}, Row{5, 0, bad_endpoint}})
+    for (const Row& row : {Row{4, 0, none}, Row{4, 31, none}, Row{4, 32, none}, Row{4, 33, bad_prefix}, Row{6, 0, none},
+                           Row{6, 127, none}, Row{6, 128, none}, Row{6, 129, bad_prefix}, Row{6, 255, bad_prefix},
+                           Row{5, 0, bad_endpoint}})
         EXPECT_EQ(changed<PolicyPart>([&](auto& m) {
                       for (auto& rule : m.rules) {
                           rule.ip = {10};
@@ -324,7 +329,8 @@ TEST(Codec, PartsOfAPlanAndAPolicy) {
             for (size_t i = row.count; i < items.size(); ++i) items[i] = {};
         };
         EXPECT_EQ(changed<PlanPart>([&](auto& m) { shape(m, m.hops); }), row.plan) << row.total << " " << row.first;
-        EXPECT_EQ(changed<PolicyPart>([&](auto& m) { shape(m, m.rules); }), row.policy) << row.total << " " << row.first;
+        EXPECT_EQ(changed<PolicyPart>([&](auto& m) { shape(m, m.rules); }), row.policy)
+            << row.total << " " << row.first;
     }
 }
 
@@ -435,8 +441,8 @@ TEST(Codec, Errnos) {
 TEST(Codec, SecretsAreKnown) {
     for (uint32_t number = 0; number < 100; ++number) {
         const MessageType type{number};
-        EXPECT_EQ(carries_secrets(type), type == MessageType::install_session || type == MessageType::node_keys ||
-                                             type == MessageType::users);
+        EXPECT_EQ(carries_secrets(type),
+                  type == MessageType::install_session || type == MessageType::node_keys || type == MessageType::users);
     }
 }
 

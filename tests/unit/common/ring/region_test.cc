@@ -71,11 +71,13 @@ TEST(Region, SizeIsSealedForEveryHolder) {
 
 TEST(Region, RefusesDescriptorsThatAreNotARegion) {
     EXPECT_THAT(open_error(UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC)), 1), HasSubstr("not a memory file"));
-    for (const int seals : {0, F_SEAL_SHRINK, F_SEAL_SHRINK | F_SEAL_GROW, F_SEAL_GROW | F_SEAL_SEAL,
-                            F_SEAL_SHRINK | F_SEAL_SEAL}) {
+    for (const int seals :
+         {0, F_SEAL_SHRINK, F_SEAL_SHRINK | F_SEAL_GROW, F_SEAL_GROW | F_SEAL_SEAL, F_SEAL_SHRINK | F_SEAL_SEAL}) {
         UniqueFd fd(::memfd_create("test", MFD_ALLOW_SEALING | MFD_CLOEXEC));
         ASSERT_EQ(::ftruncate(fd.get(), static_cast<off_t>(region_size(1))), 0);
-        if (seals != 0) { ASSERT_EQ(::fcntl(fd.get(), F_ADD_SEALS, seals), 0); }
+        if (seals != 0) {
+            ASSERT_EQ(::fcntl(fd.get(), F_ADD_SEALS, seals), 0);
+        }
         EXPECT_THAT(open_error(std::move(fd), 1), HasSubstr("not sealed"));
     }
     // Sealed against writing by the peer: refused, not a fault later on.

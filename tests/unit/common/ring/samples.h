@@ -113,18 +113,14 @@ inline Users sample() {
 }
 template <>
 inline ResolveResult sample() {
-    ResolveResult result{
-        .query = 77, .status = ResolveStatus::ok, .count = kResolvedMax, .zero = {}, .addresses = {}};
+    ResolveResult result{.query = 77, .status = ResolveStatus::ok, .count = kResolvedMax, .zero = {}, .addresses = {}};
     result.addresses.fill(endpoint_v6());
     return result;
 }
 template <>
 inline ControlConnect sample() {
-    return {.connection = kOutgoingConnectionBit | 5,
-            .timeout_ms = 5000,
-            .zero = 0,
-            .address = endpoint_v6(),
-            .zero2 = 0};
+    return {
+        .connection = kOutgoingConnectionBit | 5, .timeout_ms = 5000, .zero = 0, .address = endpoint_v6(), .zero2 = 0};
 }
 template <>
 inline ControlSend sample() {
@@ -181,12 +177,8 @@ inline SessionConfirmed sample() {
 }
 template <>
 inline HopFailed sample() {
-    return {.session_id = 0x1122334455667788,
-            .node = 3,
-            .error = 111,
-            .stage = HopStage::connect,
-            .status = 0,
-            .zero = {}};
+    return {
+        .session_id = 0x1122334455667788, .node = 3, .error = 111, .stage = HopStage::connect, .status = 0, .zero = {}};
 }
 template <>
 inline StreamEnded sample() {

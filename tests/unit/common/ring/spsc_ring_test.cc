@@ -146,7 +146,8 @@ TEST(SpscRing, Model) {
             if (!there) break;
             const auto& expected = published.front();
             ASSERT_EQ(ends.slot.type, expected.size() + 1);
-            ASSERT_TRUE(std::equal(expected.begin(), expected.end(), ends.slot.bytes().begin(), ends.slot.bytes().end()));
+            ASSERT_TRUE(
+                std::equal(expected.begin(), expected.end(), ends.slot.bytes().begin(), ends.slot.bytes().end()));
             published.pop_front();
             ++taken;
         }
@@ -156,7 +157,9 @@ TEST(SpscRing, Model) {
             released_free += taken;
             taken = 0;
         }
-        if (random() % 5 == 0) { ASSERT_EQ(ends.producer.free_slots(), released_free); }
+        if (random() % 5 == 0) {
+            ASSERT_EQ(ends.producer.free_slots(), released_free);
+        }
     }
     EXPECT_EQ(ends.producer.fault(), RingFault::none);
     EXPECT_EQ(ends.consumer.fault(), RingFault::none);
@@ -198,7 +201,8 @@ TEST(SpscRing, SleepingConsumerIsWokenOnce) {
     (void)write_number(ends.producer, 1);
     EXPECT_FALSE(ends.producer.publish());  // awake
     EXPECT_FALSE(ends.consumer.prepare_to_sleep());
-    while (ends.consumer.read(ends.slot)) {}
+    while (ends.consumer.read(ends.slot)) {
+    }
     EXPECT_TRUE(ends.consumer.prepare_to_sleep());
     EXPECT_EQ(ends.ring.head.value.load(), 2U);  // gave everything back
     EXPECT_FALSE(ends.producer.publish());       // nothing new
@@ -206,7 +210,8 @@ TEST(SpscRing, SleepingConsumerIsWokenOnce) {
     EXPECT_TRUE(ends.producer.publish());
     (void)write_number(ends.producer, 3);
     EXPECT_FALSE(ends.producer.publish());  // was rung already
-    while (ends.consumer.read(ends.slot)) {}
+    while (ends.consumer.read(ends.slot)) {
+    }
     EXPECT_TRUE(ends.consumer.prepare_to_sleep());
     ends.consumer.cancel_sleep();
     (void)write_number(ends.producer, 4);
@@ -216,12 +221,14 @@ TEST(SpscRing, SleepingConsumerIsWokenOnce) {
 // ------------------------------------------------------------------------------------------------- hostile producer
 
 TEST(SpscRing, ConsumerRefusesEveryImpossibleTail) {
-    const uint64_t tails[] = {uint64_t{10} + kSlotsPerRing + 1, 9, 0, ~uint64_t{0}, uint64_t{1} << 63, uint64_t{1} << 32};
+    const uint64_t tails[] = {
+        uint64_t{10} + kSlotsPerRing + 1, 9, 0, ~uint64_t{0}, uint64_t{1} << 63, uint64_t{1} << 32};
     for (const uint64_t tail : tails) {
         Ends ends;
         for (uint64_t i = 0; i < 10; ++i) ASSERT_TRUE(write_number(ends.producer, i));
         (void)ends.producer.publish();
-        while (ends.consumer.read(ends.slot)) {}
+        while (ends.consumer.read(ends.slot)) {
+        }
         ends.consumer.release();
         ends.ring.tail.value.store(tail);
         EXPECT_FALSE(ends.consumer.prepare_to_sleep());  // there is something to look at
@@ -242,7 +249,8 @@ TEST(SpscRing, TailCountsFromWhatWasReleased) {
     Ends ends;
     for (uint64_t i = 0; i < kSlotsPerRing; ++i) ASSERT_TRUE(write_number(ends.producer, i));
     (void)ends.producer.publish();
-    while (ends.consumer.read(ends.slot)) {}
+    while (ends.consumer.read(ends.slot)) {
+    }
     // Nothing is released: one more message would lie in a slot that was never given back.
     ends.ring.tail.value.store(kSlotsPerRing + 1);
     EXPECT_FALSE(ends.consumer.read(ends.slot));
@@ -286,7 +294,8 @@ TEST(SpscRing, ProducerRefusesEveryImpossibleHead) {
         Ends ends;
         for (uint64_t i = 0; i < 5; ++i) ASSERT_TRUE(write_number(ends.producer, i));
         (void)ends.producer.publish();
-        while (ends.consumer.read(ends.slot)) {}
+        while (ends.consumer.read(ends.slot)) {
+        }
         ends.consumer.release();
         EXPECT_EQ(ends.producer.free_slots(), kSlotsPerRing);
         ends.ring.head.value.store(head);

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
@@ -12,6 +14,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "samples.h"
 
@@ -117,6 +120,60 @@ TEST(Wakeup, PingPong) {
     engine.join();
 }
 
+// The fences, as a litmus test: along a row of rings one thread publishes while the other goes to sleep. On each ring
+// either the consumer must have seen the message or the producer the sleeper. Without the fences, or
+// without the second look at the tail, some of them are lost on x86 too: a load passes an earlier store there.
+TEST(Wakeup, EitherSeesTheOther) {
+    constexpr uint32_t kRings = 2 * kEnginesMax;
+    constexpr uint32_t kRounds = 4000 / kScale;
+    Region region = Region::create(kEnginesMax).value();
+    std::vector<SpscProducer> producers;
+    std::vector<SpscConsumer> consumers;
+    for (uint32_t i = 0; i < kRings; ++i) {
+        EngineSection& section = region.engine(i / 2);
+        producers.emplace_back(i % 2 == 0 ? section.commands : section.events);
+        consumers.emplace_back(i % 2 == 0 ? section.commands : section.events);
+        (void)producers[i].publish();  // the first one rings whatever happens
+    }
+    std::array<bool, kRings> rang{};
+    std::array<bool, kRings> slept{};
+    std::atomic<uint32_t> begun{0};
+    std::atomic<uint32_t> done{0};
+    const auto meet = [](std::atomic<uint32_t>& counter, uint32_t target) {
+        counter.fetch_add(1);
+        for (uint32_t spins = 0; counter.load() < target; ++spins)
+            if (spins > 2000) std::this_thread::yield();
+    };
+    std::thread producer([&] {
+        for (uint32_t round = 1; round <= kRounds; ++round) {
+            meet(begun, 2 * round);
+            for (uint32_t i = 0; i < kRings; ++i) {
+                (void)producers[i].try_write(MessageType::stop, {});
+                rang[i] = producers[i].publish();
+            }
+            meet(done, 2 * round);
+        }
+    });
+    uint32_t lost = 0;
+    uint32_t asleep = 0;
+    for (uint32_t round = 1; round <= kRounds; ++round) {
+        meet(begun, 2 * round);
+        for (uint32_t i = 0; i < kRings; ++i) slept[i] = consumers[i].prepare_to_sleep();
+        meet(done, 2 * round);
+        SlotCopy slot;
+        for (uint32_t i = 0; i < kRings; ++i) {
+            lost += slept[i] && !rang[i] ? 1U : 0U;
+            asleep += slept[i] ? 1U : 0U;
+            while (consumers[i].read(slot)) {
+            }
+            consumers[i].release();
+            consumers[i].cancel_sleep();
+        }
+    }
+    producer.join();
+    EXPECT_EQ(lost, 0U) << "of " << kRounds * kRings << ", asleep in " << asleep;
+}
+
 // The consumer also wakes for other reasons, without telling the producer, and goes back to sleep.
 TEST(Wakeup, SpuriousTurnsOfTheLoop) {
     constexpr uint64_t kMessages = 200'000 / kScale;
@@ -220,7 +277,8 @@ void round_trip() {
     };
     std::thread engine([&] {
         for (uint64_t round = 0; round < kRounds; ++round) {
-            (void)pair.events.send(SessionConfirmed{next(pair.command_receiver).template get<RemoveSession>().session_id});
+            (void)pair.events.send(
+                SessionConfirmed{next(pair.command_receiver).template get<RemoveSession>().session_id});
             pair.events.flush();
         }
     });
