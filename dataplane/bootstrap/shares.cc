@@ -24,8 +24,9 @@ uint32_t share(uint64_t whole, uint32_t engines) {
 
 Shares divide(const ring::DataPlaneLimits& limits, uint32_t engines, uint64_t descriptors, uint64_t memory_bytes) {
     Shares shares;
+    // Every engine has a descriptor table of its own.
     const uint64_t spare = descriptors > 2 * kDescriptorsReserved ? descriptors - kDescriptorsReserved : descriptors / 2;
-    const uint64_t affordable = std::max<uint64_t>(spare / kDescriptorsPerStream, 1);
+    const uint64_t affordable = std::max<uint64_t>(spare / kDescriptorsPerStream, 1) * engines;
     shares.streams = static_cast<uint32_t>(std::min<uint64_t>(limits.streams, affordable));
 
     uint64_t buffer_mib = limits.buffer_memory_mb;

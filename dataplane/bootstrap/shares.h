@@ -14,7 +14,7 @@ struct Shares {
     uint32_t streams = 0;              // of the process, after the descriptors that are to be had
 };
 
-// `descriptors` is RLIMIT_NOFILE, `memory_bytes` the machine's memory. Every share is at least one.
+// `descriptors` is RLIMIT_NOFILE, which counts for each engine; `memory_bytes` is the machine's memory. Every share is at least one.
 [[nodiscard]] Shares divide(const ring::DataPlaneLimits& limits, uint32_t engines, uint64_t descriptors,
                             uint64_t memory_bytes);
 

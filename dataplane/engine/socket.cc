@@ -10,6 +10,7 @@ namespace qanat::dataplane {
 namespace {
 
 constexpr int kListenBacklog = 4096;  // the kernel cuts it to net.core.somaxconn
+constexpr int kDeferAcceptS = 1;
 constexpr int kKeepAliveIdleS = 60;
 constexpr int kKeepAliveIntervalS = 15;
 constexpr int kKeepAliveProbes = 5;
@@ -63,11 +64,15 @@ Connecting start_connect(const wire::Endpoint& to) {
     sockaddr_storage address{};
     const socklen_t size = to.to_sockaddr(address);
     UniqueFd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (!fd) return {UniqueFd(), errno};
+    if (!fd) return {UniqueFd(), errno, false};
     set_stream_options(fd.get());
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0 || errno == EINPROGRESS)
-        return {std::move(fd), 0};
-    return {UniqueFd(), errno};
+    const auto* const where = reinterpret_cast<const sockaddr*>(&address);
+    if (::connect(fd.get(), where, size) == 0) return {std::move(fd), 0, true};
+    if (errno != EINPROGRESS) return {UniqueFd(), errno, false};
+    // A peer on this host has answered by now. Asking costs a fraction of being woken up for it.
+    if (::connect(fd.get(), where, size) == 0 || errno == EISCONN) return {std::move(fd), 0, true};
+    if (errno == EALREADY || errno == EINPROGRESS) return {std::move(fd), 0, false};
+    return {UniqueFd(), errno, false};
 }
 
 int connect_error(int fd) {
@@ -106,6 +111,7 @@ Result<UniqueFd, int> listen_on(const wire::Endpoint& address, PortCheck check) 
         if (share_port) set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
         if (where.ss_family == AF_INET6) set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
         if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&where), size) != 0) return fail_with(errno);
+        set_option(fd.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, kDeferAcceptS);
         if (::listen(fd.get(), kListenBacklog) != 0) return fail_with(errno);
         return fd;
     };

@@ -32,7 +32,8 @@ void set_stream_options(int fd);
 
 struct Connecting {
     UniqueFd fd;
-    int error;  // errno when the attempt failed at once; 0 = in progress or connected
+    int error;         // errno when the attempt failed at once; 0 = in progress or connected
+    bool established;  // connected already, as on the same host: no need to wait for it
 };
 [[nodiscard]] Connecting start_connect(const wire::Endpoint& to);
 // The outcome of a connect that became writable: 0 or errno.
@@ -44,8 +45,9 @@ struct Connecting {
 // The next close of fd sends a reset instead of a FIN and throws away what is unsent.
 void reset_on_close(int fd);
 
-// A listening socket that shares its port with the other engines' (SO_REUSEPORT). With exclusive = true it is made sure
-// first that nobody else listens there. The error is an errno value.
+// A listening socket that shares its port with the other engines' (SO_REUSEPORT). PortCheck::exclusive makes sure first
+// that nobody else listens there. The kernel hands a connection over when its first bytes are there, or after about a
+// second without any: in all our protocols the other side speaks first. The error is an errno value.
 enum class PortCheck : uint8_t { shared, exclusive };
 [[nodiscard]] Result<UniqueFd, int> listen_on(const wire::Endpoint& address, PortCheck check);
 

@@ -88,7 +88,6 @@ bool Engine::finished() const {
 }
 
 void Engine::turn() {
-    apply_commands();
     fire_timers();
     bool more = relaying_.run_ready();
     if (table_.sweep()) more = true;  // its cancellations and closes should not wait
@@ -106,6 +105,7 @@ void Engine::turn() {
     std::array<Completion, kBatch> completions;
     const size_t count = io_.wait(completions, timeout_ns);
     services_.now_ns = monotonic_ns();
+    apply_commands();  // first: a stream that arrives after a new plan must be routed by it
     for (size_t i = 0; i < count; ++i) dispatch(completions[i]);
     table_.sweep();
     publish_gauges();

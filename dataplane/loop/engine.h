@@ -1,7 +1,7 @@
 // Engine: one core's loop. It owns an io_uring, the streams, the control connections and this core's end of the rings,
 // and shares nothing with other engines on a stream's path but the sessions' stream numbers and replay windows.
 //
-// A turn: apply commands, fire timers, run lanes that yielded, publish events, submit everything and reap a batch,
+// A turn: fire timers, run lanes that yielded, publish events, submit everything and reap a batch, apply commands,
 // dispatch, release what ended.
 #pragma once
 

@@ -33,7 +33,7 @@ void ClientOpening::on_accept(UniqueFd fd) {
     stream->opening->over_capacity = table_.over_capacity();
     stream->opening->socks = Socks5Server(&services_.users);
     table_.deadline(*stream, services_.now_ns + services_.limits.handshake_timeout_ms * kNsPerMs);
-    table_.arm_seal(*stream, stream->plain.get(), POLLIN);
+    on_plain_ready(*stream);  // the greeting is there in most cases
 }
 
 void ClientOpening::on_plain_ready(Stream& stream) {
@@ -74,9 +74,11 @@ void ClientOpening::try_next_hop(Stream& stream) {
     while (opening.tries < tries_max && services_.now_ns < opening.give_up_ns) {
         uint64_t random = 0;
         crypto::random_bytes(MutableBytes(reinterpret_cast<uint8_t*>(&random), sizeof random));
+        const auto usable = [&](uint32_t node) { return services_.sessions.current_for_node(node) != nullptr; };
         const ring::PlanHop* hop =
-            services_.plan.pick(pick_, random, std::span(opening.tried).first(opening.tries),
-                                [&](uint32_t node) { return services_.sessions.current_for_node(node) != nullptr; });
+            services_.plan.pick(pick_, random, std::span(opening.tried).first(opening.tries), usable);
+        // Every node has been tried: what failed may have been that one connection, so the budget goes on.
+        if (hop == nullptr && opening.tries > 0) hop = services_.plan.pick(pick_, random, {}, usable);
         if (hop == nullptr) {
             // Before the first plan, and while a handshake is on its way, a usable hop may be a moment away.
             if (services_.plan.version() != 0 && !services_.plan.any_connecting()) break;
@@ -97,6 +99,7 @@ void ClientOpening::try_next_hop(Stream& stream) {
         stream.tunnel = std::move(connecting.fd);
         stream.phase = Phase::hop_connect;
         arm_hop_deadline(stream);
+        if (connecting.established) return send_first_flight(stream);
         return table_.arm_open(stream, stream.tunnel.get(), POLLOUT);
     }
     refuse(stream, StreamStatus::general_failure, ring::EndReason::no_exit);

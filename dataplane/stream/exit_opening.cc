@@ -79,7 +79,7 @@ void ExitOpening::on_accept(UniqueFd fd) {
     table_.unauthenticated.push_back(*stream);
     ring::add(services_.counters.unauthenticated_active);
     table_.deadline(*stream, services_.now_ns + unauthenticated_timeout_ns_);
-    table_.arm_open(*stream, stream->tunnel.get(), POLLIN);
+    read_first_flight(*stream);  // it is there in most cases
 }
 
 void ExitOpening::leave_unauthenticated(Stream& stream) {
@@ -285,6 +285,7 @@ void ExitOpening::advance_dial(Stream& stream) {
             continue;
         }
         opening.attempts[action.attempt_slot] = std::move(connecting.fd);
+        if (connecting.established) return connected(stream, action.attempt_slot);
         opening.attempt_lane[action.attempt_slot] = opening.next_lane++;
         table_.arm_dial(stream, action.attempt_slot);
     }
@@ -302,7 +303,11 @@ void ExitOpening::on_dial_ready(Stream& stream, uint8_t lane) {
         opening.dialer.on_failed(slot, error);
         return advance_dial(stream);
     }
+    connected(stream, slot);
+}
 
+void ExitOpening::connected(Stream& stream, size_t slot) {
+    Opening& opening = *stream.opening;
     stream.plain = std::move(opening.attempts[slot]);
     const wire::Response response{
         .status = StreamStatus::ok, .bound = local_endpoint(stream.plain.get()), .reason = {}};

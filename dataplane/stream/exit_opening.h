@@ -36,6 +36,7 @@ private:
     void resolve(Stream& stream);
     void dial(Stream& stream, std::span<const wire::Endpoint> candidates);
     void advance_dial(Stream& stream);
+    void connected(Stream& stream, size_t slot);
     void arm_opening_deadline(Stream& stream);
 
     // Draws the node's random, sets the sealing key and writes the preamble.

@@ -12,7 +12,6 @@ ring::DataPlaneLimits small_limits() {
     return {.streams = 256,
             .sessions = 16,
             .unauthenticated = 64,
-            .unauthenticated_per_source = 64,
             .buffer_memory_mb = 0,
             .handshake_timeout_ms = 3000,
             .connect_timeout_ms = 2000,
