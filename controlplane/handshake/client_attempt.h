@@ -1,0 +1,110 @@
+// ClientAttempt: one try to open a session with one node: its addresses in order, for each a control connection and a
+// handshake, until one succeeds or none is left. No timers: the owner calls tick() at deadline().
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/handshake/session_client.h"
+#include "controlplane/config/config.h"
+#include "controlplane/handshake/control_channel.h"
+#include "controlplane/plane_link/command_port.h"
+
+namespace qanat::controlplane {
+
+using RandomBytes = std::function<void(MutableBytes)>;
+
+// Looks a node's host name up; calls back once, possibly at once. An error is one line for a person.
+using NodeLookup = std::function<void(const std::string& name, NameFamily family,
+                                      std::function<void(Result<std::vector<wire::IpAddress>>)> done)>;
+
+// What every attempt of this client has in common.
+struct ClientCredentials {
+    Identity identity;
+    crypto::NetworkKeys network_key;
+    std::vector<crypto::Suite> suites;
+    uint32_t capabilities = 0;
+    handshake::BootId boot_id{};
+};
+
+// A session that has just been agreed, and the connection that carries its control records.
+struct OpenedSession {
+    handshake::ClientSession session;
+    std::unique_ptr<ControlChannel> channel;
+    wire::Endpoint address;
+    uint32_t engine = 0;
+    uint64_t connection = 0;
+    ControlChannel::Input first_input;  // control records that came together with MSG2
+};
+
+class ClientAttempt {
+public:
+    struct Handlers {
+        // Exactly one of these is called, once; the owner may destroy the attempt only afterwards (not from inside).
+        std::function<void(OpenedSession, Instant now)> on_opened;
+        std::function<void(std::string reason, Instant now)> on_failed;
+    };
+
+    // A name may have many addresses; trying them all would take minutes.
+    static constexpr size_t kAddressesPerNameMax = 4;
+
+    // `port`, `credentials`, `random` and `lookup` outlive the attempt. `timeout` is for one address. Connection
+    // numbers come from `next_connection`, which is counted up.
+    ClientAttempt(CommandPort& port, const ClientCredentials& credentials, const RandomBytes& random,
+                  const NodeLookup& lookup, const PublicKey& node, std::vector<NodeAddress> addresses, Duration timeout,
+                  uint32_t engine, uint64_t& next_connection, Handlers handlers);
+    // Closes a connection that is still open.
+    ~ClientAttempt();
+    ClientAttempt(const ClientAttempt&) = delete;
+    ClientAttempt& operator=(const ClientAttempt&) = delete;
+
+    void start(Instant now);
+    // The data plane and its connections are gone: nothing is to be closed.
+    void abandon() { connection_ = 0; }
+
+    // 0: no connection now.
+    [[nodiscard]] uint64_t connection() const { return connection_; }
+    void on_opened(int error, Instant now);
+    void on_data(Bytes bytes, Instant now);
+    void on_closed(int error, Instant now);
+    void tick(Instant now);
+    [[nodiscard]] std::optional<Instant> deadline() const { return deadline_; }
+
+    // The address that is being tried, or was last.
+    [[nodiscard]] const std::optional<wire::Endpoint>& address() const { return address_; }
+
+private:
+    void try_next(Instant now);
+    void connect(const wire::Endpoint& address, Instant now);
+    void send(Bytes bytes);
+    void close();
+    void next_after(std::string error, Instant now);
+    void succeed(Bytes rest, Instant now);
+
+    CommandPort& port_;
+    const ClientCredentials& credentials_;
+    const RandomBytes& random_;
+    const NodeLookup& lookup_;
+    PublicKey node_;
+    std::deque<NodeAddress> untried_;
+    std::deque<wire::Endpoint> resolved_;
+    Duration timeout_;
+    uint32_t engine_;
+    uint64_t& next_connection_;
+    Handlers handlers_;
+
+    uint64_t connection_ = 0;
+    std::optional<wire::Endpoint> address_;
+    std::optional<handshake::ClientHandshake> handshake_;
+    std::optional<Instant> deadline_;
+    std::string last_error_ = "the node has no address";
+    bool done_ = false;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for lookups
+};
+
+}  // namespace qanat::controlplane

@@ -1,0 +1,41 @@
+// The exit policy: which targets this node connects to. Pure; the engines execute the list, the first rule that
+// contains the address decides, and what no rule contains is allowed.
+//
+// Order: what the operator denied, what the operator allowed, what is denied unless allowed (built in), the node's own
+// addresses. So an allowed block opens a hole in the built-in denies, and nothing opens one in the operator's denies.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "common/ring/messages.h"
+#include "common/wire/address.h"
+#include "controlplane/config/config.h"
+
+namespace qanat::controlplane {
+
+// "private" in the operator's lists is loopback, RFC 1918, RFC 6598 and unique local addresses; among the allowed ones
+// also the node's own addresses. Link-local addresses are never part of it: in a cloud, 169.254.169.254 hands out
+// credentials, so they have to be allowed as a block.
+
+// The blocks denied unless allowed: everything that is not the public internet, or that leads around the policy
+// (translation prefixes such as 64:ff9b::/96 and 2002::/16 carry an IPv4 address).
+[[nodiscard]] std::span<const std::string_view> built_in_denies();
+[[nodiscard]] std::span<const std::string_view> private_blocks();
+
+// The whole ordered list. Rule numbers count from 0 per origin; those of own addresses follow the order given.
+// `own` may hold any addresses; those that a built-in rule denies anyway are kept (they make "denied by" exact).
+[[nodiscard]] std::vector<ring::PolicyRule> make_policy_rules(const ExitPolicyConfig& policy,
+                                                              std::span<const wire::IpAddress> own);
+
+// The list as it travels: at least one part, also for an empty list. `rules` has at most kPolicyRulesMax entries.
+[[nodiscard]] std::vector<ring::PolicyPart> make_policy_parts(std::span<const ring::PolicyRule> rules,
+                                                              uint32_t version);
+
+// What the engines will decide: the reference for tests and for `qanat explain`.
+[[nodiscard]] const ring::PolicyRule* find_policy_rule(std::span<const ring::PolicyRule> rules,
+                                                       const wire::IpAddress& address);
+
+}  // namespace qanat::controlplane
