@@ -57,6 +57,7 @@ void ControlConnections::connect(const ring::ControlConnect& command) {
     connection->timer.own(Timer::Kind::control, connection);
     connection->fd = std::move(connecting.fd);
     connection->id = command.connection;
+    keep_alive(connection->fd.get());
     connection->connecting = true;
     by_id_[connection->id] = connection;
     ring::add(services_.counters.control_connections);

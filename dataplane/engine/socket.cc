@@ -52,8 +52,9 @@ IoResult write_some(int fd, std::span<const iovec> from) {
     return result_of(::sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
-void set_stream_options(int fd) {
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+void no_delay(int fd) { set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
+
+void keep_alive(int fd) {
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveIdleS);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, kKeepAliveIntervalS);
@@ -65,7 +66,7 @@ Connecting start_connect(const wire::Endpoint& to) {
     const socklen_t size = to.to_sockaddr(address);
     UniqueFd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return {UniqueFd(), errno, false};
-    set_stream_options(fd.get());
+    no_delay(fd.get());
     const auto* const where = reinterpret_cast<const sockaddr*>(&address);
     if (::connect(fd.get(), where, size) == 0) return {std::move(fd), 0, true};
     if (errno != EINPROGRESS) return {UniqueFd(), errno, false};
@@ -112,6 +113,8 @@ Result<UniqueFd, int> listen_on(const wire::Endpoint& address, PortCheck check) 
         if (where.ss_family == AF_INET6) set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
         if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&where), size) != 0) return fail_with(errno);
         set_option(fd.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, kDeferAcceptS);
+        no_delay(fd.get());  // these two are inherited by what is accepted
+        keep_alive(fd.get());
         if (::listen(fd.get(), kListenBacklog) != 0) return fail_with(errno);
         return fd;
     };

@@ -27,8 +27,12 @@ IoResult read_some(int fd, std::span<const iovec> into);
 IoResult write_some(int fd, Bytes from);
 IoResult write_some(int fd, std::span<const iovec> from);
 
-// Small writes go out at once, and a peer that vanished is noticed even on an idle stream (after about two minutes).
-void set_stream_options(int fd);
+// Small writes go out at once. Connected and accepted sockets have this from the start.
+void no_delay(int fd);
+// A peer that vanished is noticed even on an idle stream, after about two minutes. Accepted sockets have it from their
+// listener; for those that were connected it waits until the stream has lasted a while: four calls that most streams
+// never need.
+void keep_alive(int fd);
 
 struct Connecting {
     UniqueFd fd;

@@ -29,7 +29,6 @@ void ClientOpening::on_accept(UniqueFd fd) {
     if (stream == nullptr) return ring::add(services_.counters.connections_refused);
     table_.count(*stream);
     stream->plain = std::move(fd);
-    set_stream_options(stream->plain.get());
     stream->opening->over_capacity = table_.over_capacity();
     stream->opening->socks = Socks5Server(&services_.users);
     table_.deadline(*stream, services_.now_ns + services_.limits.handshake_timeout_ms * kNsPerMs);

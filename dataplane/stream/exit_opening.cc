@@ -73,7 +73,6 @@ void ExitOpening::on_accept(UniqueFd fd) {
     Stream* stream = table_.acquire(StreamSide::exit, Phase::first_flight);
     if (stream == nullptr) return ring::add(services_.counters.connections_refused);
     stream->tunnel = std::move(fd);
-    set_stream_options(stream->tunnel.get());
     stream->opening->over_capacity = table_.over_capacity();
     stream->counted_unauthenticated = true;
     table_.unauthenticated.push_back(*stream);

@@ -12,12 +12,13 @@ namespace {
 
 // A stream whose two directions end together, the usual case, never needs the watch.
 constexpr uint64_t kWatchAfterNs = 1'000'000'000;
+constexpr uint64_t kKeepAliveAfterNs = 10'000'000'000;
 
 }  // namespace
 
 void Relaying::start(Stream& stream, Bytes early_plain, Bytes early_records) {
     stream.phase = Phase::relaying;
-    table_.no_deadline(stream);
+    table_.deadline(stream, services_.now_ns + kKeepAliveAfterNs);
     table_.opening.remove(stream);
 
     Move first = Move::wait_source;
@@ -107,9 +108,10 @@ void Relaying::end(Stream& stream, Move move, uint8_t lane) {
 }
 
 void Relaying::on_timer(Stream& stream) {
+    keep_alive(stream.side == StreamSide::client ? stream.tunnel.get() : stream.plain.get());
     // Nothing reads the ended lane's source any more, so nothing else would notice that it was reset.
-    if (stream.watch_armed) return;
-    table_.arm_watch(stream, stream.seal.done ? stream.plain.get() : stream.tunnel.get());
+    if ((stream.seal.done || stream.open.done) && !stream.watch_armed)
+        table_.arm_watch(stream, stream.seal.done ? stream.plain.get() : stream.tunnel.get());
 }
 
 void Relaying::on_watch(Stream& stream, int32_t result) {

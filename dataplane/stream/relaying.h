@@ -18,7 +18,7 @@ public:
     void on_open_ready(Stream& stream) { run_open(stream); }
     // An error or a hang-up on a side that is only written to, or not used any more.
     void on_watch(Stream& stream, int32_t result);
-    // A while after the first lane ended: watch its socket for a reset from now on.
+    // The stream has lasted a while, or one lane has been ended for a while.
     void on_timer(Stream& stream);
 
     // Lanes that yielded, and lanes that waited for memory which is there now. True if there is more to do at once.
