@@ -40,7 +40,6 @@ public:
     [[nodiscard]] bool take(Stream& stream, const Completion& completion);
 
     void deadline(Stream& stream, uint64_t at_ns) { services_.timers.arm(stream.timer, at_ns); }
-    void no_deadline(Stream& stream) { services_.timers.disarm(stream.timer); }
 
     // Closes the tunnel connection, forgets its operations and keys, and makes the stream ready for another one.
     void abandon_tunnel(Stream& stream);
