@@ -21,7 +21,6 @@ using ring::ResolveStatus;
 using std::chrono::milliseconds;
 
 constexpr uint16_t kTypeA = 1;
-constexpr uint16_t kTypeAaaa = 28;
 
 class FakeNameServer {
 public:
