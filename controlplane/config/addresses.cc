@@ -20,11 +20,17 @@ std::string quoted(std::string_view text) {
     return "\"" + printable(text) + "\"";
 }
 
-std::optional<uint16_t> parse_port(std::string_view text) {
+enum class Ports : uint8_t {
+    to_connect,  // 1 … 65535
+    to_listen,   // 0 as well: any free one
+};
+
+std::optional<uint16_t> parse_port(std::string_view text, Ports range = Ports::to_connect) {
     uint16_t port = 0;
     const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), port);
     const bool whole = status == std::errc{} && end == text.data() + text.size();
-    if (!whole || port == 0 || (text.size() > 1 && text[0] == '0')) return std::nullopt;
+    if (!whole || (text.size() > 1 && text[0] == '0')) return std::nullopt;
+    if (port == 0 && range == Ports::to_connect) return std::nullopt;
     return port;
 }
 
@@ -34,7 +40,7 @@ tl::unexpected<Error> bad_port(std::string_view text, std::string_view port) {
 }
 
 // Splits at the last colon outside brackets; a host may be empty, a missing port is `default_port`.
-Result<HostPort> split_host_port(std::string_view text, uint16_t default_port) {
+Result<HostPort> split_host_port(std::string_view text, uint16_t default_port, Ports range = Ports::to_connect) {
     HostPort parts;
     std::string_view rest;
     if (text.starts_with('[')) {
@@ -55,7 +61,7 @@ Result<HostPort> split_host_port(std::string_view text, uint16_t default_port) {
     }
     parts.port = default_port;
     if (!rest.empty()) {
-        const auto port = parse_port(rest.substr(1));
+        const auto port = parse_port(rest.substr(1), range);
         if (!port) return bad_port(text, rest.substr(1));
         parts.port = *port;
     }
@@ -172,7 +178,7 @@ std::optional<std::string> decode_percent(std::string_view text) {
 
 Result<wire::Endpoint> parse_listen(std::string_view text, uint16_t default_port) {
     if (text.empty()) return fail("an address is missing: write HOST:PORT, or :PORT for all addresses");
-    const auto parts = split_host_port(text, default_port);
+    const auto parts = split_host_port(text, default_port, Ports::to_listen);
     if (!parts) return tl::unexpected(parts.error());
     wire::Endpoint endpoint{{wire::IpAddress::Family::v6, {}}, parts->port};
     if (!parts->bracketed && (parts->host.empty() || parts->host == "*")) return endpoint;

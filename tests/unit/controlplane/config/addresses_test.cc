@@ -21,6 +21,7 @@ TEST(ListenAddress, AcceptsAddressesOfThisMachine) {
         {"[::1]:1", "[::1]:1"},
         {"localhost:9050", "127.0.0.1:9050"},
         {"1.2.3.4:65535", "1.2.3.4:65535"},
+        {"127.0.0.1:0", "127.0.0.1:0"},  // any free port
         {"1.2.3.4", "1.2.3.4:4000"},
         {"[2001:DB8::1]", "[2001:db8::1]:4000"},
         {"[::ffff:1.2.3.4]:5", "1.2.3.4:5"},
@@ -39,7 +40,6 @@ TEST(ListenAddress, RefusesTheRestWithARemedy) {
     };
     const Case cases[] = {
         {"", "an address is missing: write HOST:PORT, or :PORT for all addresses"},
-        {"127.0.0.1:0", "the port \"0\" of \"127.0.0.1:0\" is out of range: write a number from 1 to 65535"},
         {"127.0.0.1:65536",
          "the port \"65536\" of \"127.0.0.1:65536\" is out of range: write a number from 1 to 65535"},
         {"127.0.0.1:", "the port \"\" of \"127.0.0.1:\" is out of range: write a number from 1 to 65535"},
