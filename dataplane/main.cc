@@ -12,7 +12,6 @@
 #include <cstdio>
 #include <cstring>
 #include <future>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -79,20 +78,34 @@ Result<void> own_descriptors() {
     return {};
 }
 
-// One engine's thread. Reports through `opened` once it is ready or has failed, then runs to its end.
-void run_engine(Engine& engine, uint32_t index, int core, std::promise<Result<void>> opened) {
-    ::pthread_setname_np(::pthread_self(), ("engine-" + std::to_string(index)).c_str());
+// What one engine's thread needs to begin.
+struct EngineStart {
+    EngineOptions options;
+    int core;
+    SessionRegistry& registry;
+    ring::EngineSection& section;
+    UniqueFd command_event;
+    UniqueFd event_event;
+};
+
+// One engine's thread, from beginning to end: the engine is made and destroyed here, because its descriptors are this
+// thread's. Reports through `opened` the features that it found, or why it cannot run.
+void run_engine(EngineStart start, std::promise<Result<std::string>> opened) {
+    ::pthread_setname_np(::pthread_self(), ("engine-" + std::to_string(start.options.index)).c_str());
     Result<void> ready = own_descriptors();
-    if (ready) ready = pin(core);
-    if (ready) ready = engine.open();
-    const bool good = ready.has_value();
-    opened.set_value(std::move(ready));
-    if (good) engine.run();
+    if (ready) ready = pin(start.core);
+    if (!ready) return opened.set_value(tl::unexpected(ready.error()));
+    Engine engine(start.options, start.registry, start.section,
+                  ring::Receiver(ring::Direction::command, start.section.commands, std::move(start.command_event),
+                                 start.options.role),
+                  ring::EventSender(start.section.events, std::move(start.event_event)));
+    if (ready = engine.open(); !ready) return opened.set_value(tl::unexpected(ready.error()));
+    opened.set_value(engine.features());
+    engine.run();
 }
 
 struct Outcome {
-    Result<void> result;
-    std::vector<std::unique_ptr<Engine>> engines;
+    Result<std::string> features;  // of the engines; or why there are none
     std::vector<std::thread> threads;
     std::vector<UniqueFd> fds;  // to hand over: region, then eventfds
     uint64_t memory_budget = 0;
@@ -119,27 +132,23 @@ Outcome start(const ring::Bootstrap& bootstrap, ring::Region& region, SessionReg
         auto command_event = ring::make_eventfd();
         auto event_event = ring::make_eventfd();
         if (!command_event || !event_event) {
-            outcome.result = tl::unexpected((!command_event ? command_event : event_event).error());
+            outcome.features = tl::unexpected((!command_event ? command_event : event_event).error());
             return outcome;
         }
         options.index = i;
-        ring::EngineSection& section = region.engine(i);
-        UniqueFd ours(::dup(command_event->get()));
-        UniqueFd theirs(::dup(event_event->get()));
-        outcome.engines.push_back(std::make_unique<Engine>(
-            options, registry, section,
-            ring::Receiver(ring::Direction::command, section.commands, std::move(ours), bootstrap.role),
-            ring::EventSender(section.events, std::move(theirs))));
+        EngineStart engine{.options = options,
+                           .core = bootstrap.cores[i],
+                           .registry = registry,
+                           .section = region.engine(i),
+                           .command_event = UniqueFd(::dup(command_event->get())),
+                           .event_event = UniqueFd(::dup(event_event->get()))};
         outcome.fds.push_back(std::move(*command_event));
         outcome.fds.push_back(std::move(*event_event));
-    }
-    for (uint32_t i = 0; i < bootstrap.engines; ++i) {
-        std::promise<Result<void>> opened;
+        std::promise<Result<std::string>> opened;
         auto future = opened.get_future();
-        outcome.threads.emplace_back(run_engine, std::ref(*outcome.engines[i]), i, bootstrap.cores[i],
-                                     std::move(opened));
-        outcome.result = future.get();
-        if (!outcome.result) return outcome;
+        outcome.threads.emplace_back(run_engine, std::move(engine), std::move(opened));
+        outcome.features = future.get();
+        if (!outcome.features) return outcome;
     }
     return outcome;
 }
@@ -152,11 +161,11 @@ ring::BootstrapReply reply_for(const ring::Bootstrap& bootstrap, const ring::Reg
     reply.region_size = region.size();
     reply.memory_budget = outcome.memory_budget;
     std::string message;
-    if (outcome.result) {
-        message = "io_uring " + outcome.engines.front()->features() + "; records " + crypto::Aead::provider_name();
+    if (outcome.features) {
+        message = "io_uring " + *outcome.features + "; records " + crypto::Aead::provider_name();
     } else {
         reply.error = EIO;
-        message = outcome.result.error().message;
+        message = outcome.features.error().message;
     }
     std::snprintf(reply.message.data(), reply.message.size(), "%s", message.c_str());
     return reply;
@@ -183,16 +192,16 @@ int run() {
     if (auto dropped = drop_privileges(bootstrap->run_as.data()); dropped)
         outcome = start(*bootstrap, *region, registry);
     else
-        outcome.result = std::move(dropped);
+        outcome.features = tl::unexpected(dropped.error());
 
     std::vector<int> fds;
-    if (outcome.result) {
+    if (outcome.features) {
         fds.push_back(region->fd());
         for (const UniqueFd& fd : outcome.fds) fds.push_back(fd.get());
     }
     const auto sent = ring::send_reply(ring::kBootstrapFd, reply_for(*bootstrap, *region, outcome), fds);
     outcome.fds.clear();
-    if (!outcome.result || !sent) {
+    if (!outcome.features || !sent) {
         // Engines that run already end with the process; nothing has been promised to anybody yet.
         std::_Exit(1);
     }

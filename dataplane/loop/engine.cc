@@ -78,7 +78,9 @@ Result<void> Engine::open() {
 
 void Engine::run() {
     while (!finished()) turn();
-    // Closed sockets send what is queued on their own; what must not survive are the keys, and destructors wipe those.
+    // Cancellations that were asked for in the last turn go out, or the kernel would keep listeners alive.
+    std::array<Completion, kBatch> completions;
+    io_.wait(completions, 0);
 }
 
 bool Engine::finished() const {
