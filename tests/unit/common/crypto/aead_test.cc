@@ -58,6 +58,19 @@ TEST(Aead, PublishedChaCha20Poly1305) {
     for (const auto& c : cases) check_published(c, Suite::chacha20_poly1305);
 }
 
+TEST(Aead, WycheproofAesGcm) {
+    if (!Aead::supports(Suite::aes_128_gcm)) GTEST_SKIP() << "no AES on this machine";
+    const auto cases = test::read_vectors("wycheproof_aes_gcm.txt");
+    EXPECT_EQ(cases.size(), 133u);
+    for (const auto& c : cases) check_published(c, c.text("k").size() == 32 ? Suite::aes_128_gcm : Suite::aes_256_gcm);
+}
+
+TEST(Aead, WycheproofChaCha20Poly1305) {
+    const auto cases = test::read_vectors("wycheproof_chacha20_poly1305.txt");
+    EXPECT_EQ(cases.size(), 316u);
+    for (const auto& c : cases) check_published(c, Suite::chacha20_poly1305);
+}
+
 // libsodium is another implementation of the two suites with 256-bit keys.
 class Oracle {
 public:
