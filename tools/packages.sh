@@ -26,7 +26,7 @@ test_packages=(
     clang-14 libclang-rt-14-dev                         # the second compiler, libFuzzer
     python3 python3-pytest
     python3-cryptography python3-dissononce             # the second implementation of the protocol, tests/peer
-    python3-socks dante-client curl wget git openssh-client netcat-openbsd iproute2  # programs through the proxy
+    python3-socks dante-client curl wget git openssh-client netcat-openbsd iproute2 tcpdump  # programs through the proxy
 )
 # Where systemd runs, this package would start a server on this machine; the tests that want sshd are skipped there.
 if [[ ! -d /run/systemd/system ]]; then
