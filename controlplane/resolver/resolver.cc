@@ -178,6 +178,15 @@ std::vector<wire::IpAddress> addresses_in(const ares_addrinfo* result) {
     return addresses;
 }
 
+// Names have no case, and a final dot only says that a name is complete; the hosts file is compared as it is written.
+std::string plain_form(std::string_view name) {
+    if (name.ends_with('.')) name.remove_suffix(1);
+    std::string plain(name);
+    for (char& c : plain)
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    return plain;
+}
+
 }  // namespace
 
 class Resolver::Implementation {
@@ -204,7 +213,7 @@ public:
         // /etc/hosts first, as a whole: a name it knows by one family only is not asked of a server for the other,
         // just as the C library does it. The answer comes before ask() returns.
         FromHosts from_hosts;
-        generation.files->ask(text, family_number(family), &Implementation::on_hosts, &from_hosts);
+        generation.files->ask(plain_form(text), family_number(family), &Implementation::on_hosts, &from_hosts);
         QANAT_ASSERT(from_hosts.answered);
         if (!from_hosts.addresses.empty()) return answer_with(from_hosts.addresses, done);
 

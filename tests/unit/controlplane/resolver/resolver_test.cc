@@ -220,6 +220,9 @@ TEST_F(ResolverTest, TheHostsFileComesFirst) {
     const Resolution found = resolve("localhost", ResolveFamily::v4);
     EXPECT_EQ(found.status, ResolveStatus::ok);
     EXPECT_EQ(text(found), "127.0.0.1 ");
+    for (const char* same : {"localhost.", "LOCALHOST", "LocalHost."}) {
+        EXPECT_EQ(text(resolve(same, ResolveFamily::v4)), "127.0.0.1 ") << same;
+    }
     EXPECT_TRUE(server_.questions.empty());
 }
 
