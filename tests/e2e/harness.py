@@ -92,6 +92,9 @@ def marked_processes() -> list[int]:
                     found.append(int(entry))
             except OSError:
                 pass
+    # The environment of a process that cannot be dumped is hidden from everybody but root; its parent's is not.
+    for pid in found:
+        found += [child for child in children(pid) if child not in found]
     return found
 
 

@@ -86,6 +86,7 @@ def test_data_plane_holds_no_long_term_secret(network, echo):
         assert memory_contains(program.data_plane(), needles) == set(), program.name
 
 
+@pytest.mark.root
 def test_data_plane_holds_no_file_of_the_configuration(network, echo):
     node = network.node()
     client = network.client(node, config={"routing": {"strategy": "random"}})

@@ -120,6 +120,7 @@ def test_idle_programs_use_no_cpu(network):
     assert max(used.values()) < 0.1, f"CPU seconds in two idle seconds: {used}"
 
 
+@pytest.mark.root
 def test_descriptors_come_back(network, echo):
     """As many open files after a thousand streams as before (pools aside)."""
     node = network.node()

@@ -41,6 +41,8 @@ public:
     uint16_t listen(ring::ListenerKind kind);
     // Cuts the lifeline: the engine believes that its control plane died.
     void cut_lifeline() { lifeline_far_.reset(); }
+    // SIGTERM.
+    void terminate() { terminate_.store(true); }
     void stop();
 
 private:
