@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint64_t kMiB = 1024 * 1024;
 constexpr uint64_t kBufferMemoryMaxMiB = 1024;  // of the automatic choice
+constexpr uint32_t kChunksMin = 64;             // of one engine, whatever was configured: a few bursts
 constexpr uint64_t kDescriptorsPerStream = 2;
 constexpr uint64_t kDescriptorsReserved = 64;   // rings, listeners, logs, and one for refusing
 constexpr uint64_t kSessionBytes = 12 * 1024;   // secrets, replay window at its default size, table entries
@@ -31,14 +32,15 @@ Shares divide(const ring::DataPlaneLimits& limits, uint32_t engines, uint64_t de
 
     uint64_t buffer_mib = limits.buffer_memory_mb;
     if (buffer_mib == 0) buffer_mib = std::clamp<uint64_t>(memory_bytes / 4 / kMiB, 16, kBufferMemoryMaxMiB);
-    shares.chunks = share(buffer_mib * kMiB / kChunkSize, engines);
+    shares.chunks = std::max(share(buffer_mib * kMiB / kChunkSize, engines), kChunksMin);
 
     shares.engine = limits;
     shares.engine.streams = share(shares.streams, engines);
     shares.engine.unauthenticated = share(limits.unauthenticated, engines);
 
     const uint64_t per_engine =
-        (shares.engine.streams + StreamTable::kRefusalSlots) * (sizeof(Stream) + sizeof(Opening) + 2 * sizeof(void*)) +
+        (uint64_t{shares.engine.streams} + shares.engine.unauthenticated + StreamTable::kRefusalSlots) *
+            (sizeof(Stream) + sizeof(Opening) + 2 * sizeof(void*)) +
         uint64_t{shares.chunks} * kChunkSize + BurstBuffer::kSize;
     shares.memory_budget = per_engine * engines + ring::region_size(engines) + limits.sessions * kSessionBytes;
     return shares;

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -15,6 +16,8 @@ constexpr uint64_t kNsPerMs = 1'000'000;
 // When the ring to the control plane is (nearly) full: look again.
 constexpr uint64_t kRingRetryNs = 20 * kNsPerMs;
 constexpr uint32_t kRingReserve = 16;
+// How long a peer may take to read what it is sent before a close.
+constexpr uint64_t kCloseTimeoutNs = 5'000 * kNsPerMs;
 
 }  // namespace
 
@@ -23,15 +26,30 @@ ControlConnections::Connection* ControlConnections::find(uint64_t id) {
     return found == by_id_.end() || found->second->ended ? nullptr : found->second;
 }
 
+void ControlConnections::deadline(Connection& connection, uint64_t at_ns) {
+    connection.deadline_ns = at_ns;
+    at_ns == TimerWheel::kNever ? services_.timers.disarm(connection.timer)
+                                : services_.timers.arm(connection.timer, at_ns);
+}
+
+void ControlConnections::prove(Connection& connection) {
+    if (!List<Connection, &Connection::unauthenticated_hook>::linked(connection)) return;
+    unauthenticated_.remove(connection);
+    --unauthenticated_count_;
+}
+
 bool ControlConnections::adopt(UniqueFd fd, Bytes first_message, uint64_t deadline_ns) {
     if (services_.events.free_slots() < kRingReserve) return false;
+    if (unauthenticated_count_ >= unauthenticated_max_ && !unauthenticated_.empty()) end(*unauthenticated_.front(), 0);
     Connection* connection = connections_.acquire();
     if (connection == nullptr) return false;
     connection->timer.own(Timer::Kind::control, connection);
     connection->fd = std::move(fd);
     connection->id = uint64_t{connections_.generation_of(connection)} << 32 | connections_.index_of(connection);
     by_id_[connection->id] = connection;
-    services_.timers.arm(connection->timer, deadline_ns);
+    unauthenticated_.push_back(*connection);
+    ++unauthenticated_count_;
+    deadline(*connection, deadline_ns);
     ring::add(services_.counters.control_connections);
 
     ring::ControlAccepted event{};
@@ -47,6 +65,7 @@ void ControlConnections::connect(const ring::ControlConnect& command) {
     const auto report = [&](int error) {
         services_.report(ring::ControlOpened{.connection = command.connection, .error = error, .zero = 0});
     };
+    if (by_id_.contains(command.connection)) return report(EEXIST);
     Connection* connection = connections_.acquire();
     if (connection == nullptr) return report(EMFILE);
     Connecting connecting = start_connect(endpoint_from_ring(command.address));
@@ -61,14 +80,17 @@ void ControlConnections::connect(const ring::ControlConnect& command) {
     connection->connecting = true;
     by_id_[connection->id] = connection;
     ring::add(services_.counters.control_connections);
-    services_.timers.arm(connection->timer, services_.now_ns + command.timeout_ms * kNsPerMs);
+    deadline(*connection, services_.now_ns + command.timeout_ms * kNsPerMs);
     arm_out(*connection);
 }
 
 void ControlConnections::send(const ring::ControlSend& command) {
     Connection* connection = find(command.connection);
     if (connection == nullptr) return;
-    if (command.authenticated != 0) services_.timers.disarm(connection->timer);
+    if (command.authenticated != 0 && !connection->connecting) {
+        prove(*connection);
+        deadline(*connection, TimerWheel::kNever);
+    }
     if (connection->out_size + command.size > kOutMax) return end(*connection, ENOBUFS);
     std::memcpy(connection->out.data() + connection->out_size, command.bytes.data(), command.size);
     connection->out_size += command.size;
@@ -80,13 +102,16 @@ void ControlConnections::close(const ring::ControlClose& command) {
     if (connection == nullptr) return;
     if (command.how == ring::CloseHow::silent) {
         connection->silent = true;  // until the deadline that it has
+        if (connection->deadline_ns == TimerWheel::kNever) end(*connection, 0);
         return;
     }
     connection->close_when_sent = true;
-    if (connection->out_size == 0) end(*connection, 0);
+    if (connection->out_size == 0) return end(*connection, 0);
+    deadline(*connection, std::min(connection->deadline_ns, services_.now_ns + kCloseTimeoutNs));
 }
 
 void ControlConnections::close_all() {
+    leaving_ = true;
     connections_.for_each([&](Connection& connection) { end(connection, 0); });
 }
 
@@ -128,7 +153,7 @@ void ControlConnections::on_out(const Completion& completion) {
     if (connection->connecting) {
         const int error = connect_error(connection->fd.get());
         connection->connecting = false;
-        services_.timers.disarm(connection->timer);
+        deadline(*connection, TimerWheel::kNever);
         services_.report(ring::ControlOpened{.connection = connection->id, .error = error, .zero = 0});
         if (error != 0) {
             connection->reported = true;  // ControlOpened said it all
@@ -155,11 +180,12 @@ void ControlConnections::on_in(const Completion& completion) {
     if (connection == nullptr) return;
     if (!connection->silent && services_.events.free_slots() < kRingReserve) {
         // Leave the bytes in the kernel until the control plane has caught up.
-        if (!connection->timer.armed()) services_.timers.arm(connection->timer, services_.now_ns + kRingRetryNs);
-        return;
+        return services_.timers.arm(connection->timer,
+                                    std::min(connection->deadline_ns, services_.now_ns + kRingRetryNs));
     }
     ring::ControlData event{};
-    const IoResult read = read_some(connection->fd.get(), MutableBytes(event.bytes));
+    const MutableBytes discard(services_.burst.data(), BurstBuffer::kSize);
+    const IoResult read = read_some(connection->fd.get(), connection->silent ? discard : MutableBytes(event.bytes));
     if (read.status == IoStatus::again) return arm_in(*connection);
     if (read.status != IoStatus::ok) return end(*connection, read.error);
     if (!connection->silent) {
@@ -173,7 +199,11 @@ void ControlConnections::on_in(const Completion& completion) {
 void ControlConnections::on_timer(Timer& timer) {
     Connection& connection = *static_cast<Connection*>(timer.owner);
     if (connection.ended) return release_if_done(connection);
-    if (!connection.connecting && !connection.in_armed) return arm_in(connection);  // the ring was full
+    if (services_.now_ns < connection.deadline_ns) {  // the ring was full
+        deadline(connection, connection.deadline_ns);
+        if (!connection.in_armed) arm_in(connection);
+        return;
+    }
     if (connection.connecting) {
         connection.reported = services_.report(
             ring::ControlOpened{.connection = connection.id, .error = ETIMEDOUT, .zero = 0});
@@ -184,6 +214,7 @@ void ControlConnections::on_timer(Timer& timer) {
 void ControlConnections::end(Connection& connection, int32_t error) {
     if (connection.ended) return;
     connection.ended = true;
+    prove(connection);
     connection.error = error;
     const Token token{.kind = OpKind::control_in,
                       .lane = 0,
@@ -204,7 +235,9 @@ void ControlConnections::release_if_done(Connection& connection) {
     if (!connection.reported) {
         connection.reported = services_.events.send(
             ring::ControlClosed{.connection = connection.id, .error = connection.error, .zero = 0});
-        if (!connection.reported) return services_.timers.arm(connection.timer, services_.now_ns + kRingRetryNs);
+        if (!connection.reported && !leaving_)
+            return services_.timers.arm(connection.timer, services_.now_ns + kRingRetryNs);
+        connection.reported = true;
     }
     if (connection.in_flight > 0) return;
     services_.timers.disarm(connection.timer);

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "common/ring/messages.h"
+#include "dataplane/engine/list.h"
 #include "dataplane/engine/slab.h"
 #include "dataplane/stream/services.h"
 
@@ -15,7 +16,12 @@ namespace qanat::dataplane {
 
 class ControlConnections {
 public:
-    ControlConnections(EngineServices& services, uint32_t capacity) : services_(services), connections_(capacity) {}
+    // Room for one connection per session, and for `unauthenticated_max` that have proved nothing yet; of these the
+    // oldest is closed when there are more.
+    ControlConnections(EngineServices& services, uint32_t sessions, uint32_t unauthenticated_max)
+        : services_(services),
+          unauthenticated_max_(unauthenticated_max),
+          connections_(sessions + unauthenticated_max + kClosingSlots) {}
 
     // Takes over an accepted connection that has sent MSG1. It is closed at the deadline unless the control plane says
     // that its peer is authenticated. False: no room, or no room in the ring; the caller closes.
@@ -33,12 +39,15 @@ public:
     [[nodiscard]] uint32_t active() const { return connections_.used(); }
 
 private:
+    static constexpr uint32_t kClosingSlots = 64;  // for those that wait for their last completion
     static constexpr size_t kOutMax = 4096;  // more than the control plane ever has under way on one connection
 
     struct Connection {
         Timer timer;
         UniqueFd fd;
         uint64_t id = 0;
+        uint64_t deadline_ns = TimerWheel::kNever;
+        ListHook<Connection> unauthenticated_hook;
         uint8_t in_flight = 0;
         bool in_armed = false;
         bool out_armed = false;
@@ -53,6 +62,8 @@ private:
     };
 
     Connection* find(uint64_t id);
+    void deadline(Connection& connection, uint64_t at_ns);
+    void prove(Connection& connection);
     Connection* find(const Token& token) { return connections_.find(token.slot, token.generation); }
     Connection* take(const Completion& completion);
     void arm_in(Connection& connection);
@@ -62,7 +73,11 @@ private:
     void release_if_done(Connection& connection);
 
     EngineServices& services_;
+    uint32_t unauthenticated_max_;
+    uint32_t unauthenticated_count_ = 0;
+    bool leaving_ = false;  // nobody may be reading events any more
     Slab<Connection> connections_;
+    List<Connection, &Connection::unauthenticated_hook> unauthenticated_;  // oldest first
     std::unordered_map<uint64_t, Connection*> by_id_;
 };
 

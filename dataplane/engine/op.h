@@ -14,7 +14,7 @@ enum class OpKind : uint8_t {
     commands,      // the command eventfd
     seal,          // stream: lane plain → tunnel, and the plain side before the relay begins
     open,          // stream: lane tunnel → plain, and the tunnel side before the relay begins
-    watch,         // stream: error or hang-up on a side whose direction has ended
+    watch,         // stream: what happens to the source of `lane` while that lane does not read it
     dial,          // stream: connection attempts of the exit; the attempt is in `lane`
     control_in,    // control connection: readable
     control_out,   // control connection: connected or writable

@@ -54,6 +54,11 @@ IoResult write_some(int fd, std::span<const iovec> from) {
 
 void no_delay(int fd) { set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
 
+bool ended_and_empty(int fd) {
+    uint8_t byte = 0;
+    return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 void keep_alive(int fd) {
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveIdleS);
@@ -100,6 +105,11 @@ wire::Endpoint peer_endpoint(int fd) {
 void reset_on_close(int fd) {
     const linger now{.l_onoff = 1, .l_linger = 0};
     (void)::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+void finish_on_close(int fd) {
+    const linger off{.l_onoff = 0, .l_linger = 0};
+    (void)::setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof off);
 }
 
 Result<UniqueFd, int> listen_on(const wire::Endpoint& address, PortCheck check) {

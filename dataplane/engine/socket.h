@@ -29,6 +29,8 @@ IoResult write_some(int fd, std::span<const iovec> from);
 
 // Small writes go out at once. Connected and accepted sockets have this from the start.
 void no_delay(int fd);
+// The peer has closed and nothing that it sent is left to read.
+[[nodiscard]] bool ended_and_empty(int fd);
 // A peer that vanished is noticed even on an idle stream, after about two minutes. Accepted sockets have it from their
 // listener; for those that were connected it waits until the stream has lasted a while: four calls that most streams
 // never need.
@@ -46,8 +48,11 @@ struct Connecting {
 [[nodiscard]] wire::Endpoint local_endpoint(int fd);
 [[nodiscard]] wire::Endpoint peer_endpoint(int fd);
 
-// The next close of fd sends a reset instead of a FIN and throws away what is unsent.
+// The next close of fd sends a reset instead of a FIN and throws away what is unsent; also when the close is the
+// kernel's, because this process died. Accepted sockets have it from their listener.
 void reset_on_close(int fd);
+// The next close of fd sends what is unsent, and a FIN.
+void finish_on_close(int fd);
 
 // A listening socket that shares its port with the other engines' (SO_REUSEPORT). PortCheck::exclusive makes sure first
 // that nobody else listens there. The kernel hands a connection over when its first bytes are there, or after about a

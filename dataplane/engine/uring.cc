@@ -1,6 +1,7 @@
 #include "dataplane/engine/uring.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -85,13 +86,13 @@ void Uring::poll(int fd, uint32_t events, Token token) {
 
 void Uring::poll_multishot(int fd, Token token) {
     io_uring_sqe* sqe = next_sqe();
-    io_uring_prep_poll_multishot(sqe, fd, POLL_IN);
+    io_uring_prep_poll_multishot(sqe, fd, POLLIN);
     io_uring_sqe_set_data64(sqe, token.pack());
 }
 
 void Uring::watch(int fd, Token token) {
     io_uring_sqe* sqe = next_sqe();
-    io_uring_prep_poll_multishot(sqe, fd, 0);
+    io_uring_prep_poll_multishot(sqe, fd, POLLOUT);
     io_uring_sqe_set_data64(sqe, token.pack());
 }
 

@@ -41,9 +41,9 @@ public:
     void poll(int fd, uint32_t events, Token token);
     // A completion each time `fd` becomes readable, until it is cancelled.
     void poll_multishot(int fd, Token token);
-    // A completion each time something happens to `fd` that a reader or writer would not see: the peer's FIN (also an
-    // old one, at once), a hang-up, an error. Multishot, because the kernel reports a FIN whatever events are asked
-    // for, and would never get to the reset behind it.
+    // A completion each time something happens to `fd` that a reader would not see: the peer's FIN (also an old one, at
+    // once), a hang-up, an error, and room to write after a write found none. Multishot, because the kernel reports a
+    // FIN whatever events are asked for, and would never get to what is behind it.
     void watch(int fd, Token token);
     // A completion per accepted connection: result = the new descriptor, non-blocking and close-on-exec.
     void accept_multishot(int listener, Token token);

@@ -15,7 +15,6 @@ namespace {
 constexpr size_t kBatch = 256;
 // Upper bound of a sleep: a look at the ring even if a wake-up were lost, and at the termination flag.
 constexpr uint64_t kSleepMaxNs = 1'000'000'000;
-constexpr uint32_t kUnauthenticatedControlSlots = 1024;
 
 uint64_t monotonic_ns() {
     timespec now{};
@@ -57,7 +56,7 @@ Engine::Engine(const EngineOptions& options, SessionRegistry& registry, ring::En
       relaying_(services_, table_),
       discarding_(services_, table_),
       client_(services_, table_, relaying_, discarding_),
-      control_(services_, options.limits.sessions + kUnauthenticatedControlSlots),
+      control_(services_, options.limits.sessions, options.limits.unauthenticated),
       exit_(services_, table_, relaying_, discarding_, options.unauthenticated_timeout_ns,
             [this](UniqueFd fd, Bytes first_message, uint64_t deadline_ns) {
                 return control_.adopt(std::move(fd), first_message, deadline_ns);
@@ -78,6 +77,9 @@ Result<void> Engine::open() {
 
 void Engine::run() {
     while (!finished()) turn();
+    // Streams that are left (SIGTERM without a control plane) must not look as if they had come to their end.
+    table_.finish_all(ring::EndReason::drained);
+    table_.sweep();
     // Cancellations that were asked for in the last turn go out, or the kernel would keep listeners alive.
     std::array<Completion, kBatch> completions;
     io_.wait(completions, 0);
@@ -99,7 +101,7 @@ void Engine::turn() {
     events_.flush();
 
     uint64_t timeout_ns = 0;
-    if (!more && !options_.busy_poll && commands_.prepare_to_sleep()) {
+    if (!more && !options_.busy_poll && (link_broken_ || commands_.prepare_to_sleep())) {
         const uint64_t next = timers_.next_ns();
         const uint64_t now = monotonic_ns();
         timeout_ns = next > now ? std::min(next - now, kSleepMaxNs) : 0;
@@ -114,12 +116,13 @@ void Engine::turn() {
 }
 
 void Engine::apply_commands() {
-    if (applying_) return;  // asked for by a stream that a command has just moved
+    if (applying_ || link_broken_) return;  // asked for by a stream that a command has just moved
     applying_ = true;
     while (true) {
         auto message = commands_.next();
         if (!message) {
             // A control plane that breaks the contract is not obeyed any further; streams go on.
+            link_broken_ = true;
             log_error("the control plane broke the ring contract", {{"fault", ring::describe(message.error())}});
             lose_control_plane();
             break;
@@ -224,18 +227,21 @@ void Engine::dispatch_stream(const Completion& completion) {
     if (kind == OpKind::dial) return exit_.on_dial_ready(*stream, completion.token.lane);
     switch (stream->phase) {
         case Phase::socks: return client_.on_plain_ready(*stream);
+        case Phase::hop_wait:
         case Phase::hop_connect:
-        case Phase::hop_response: return client_.on_tunnel_ready(*stream);
+        case Phase::hop_response:
+            if (kind == OpKind::watch) return client_.on_watch(*stream, completion.result);
+            return client_.on_tunnel_ready(*stream);
         case Phase::first_flight:
         case Phase::parked: return exit_.on_tunnel_ready(*stream);
         case Phase::relaying:
-            if (kind == OpKind::watch) return relaying_.on_watch(*stream, completion.result);
-            return kind == OpKind::seal ? relaying_.on_seal_ready(*stream) : relaying_.on_open_ready(*stream);
+            if (kind == OpKind::watch) return relaying_.on_watch(*stream, completion.token.lane, completion.result);
+            return relaying_.on_ready(*stream, kind == OpKind::seal ? kSealLane : kOpenLane, completion.result);
         case Phase::discarding:
+            if (kind == OpKind::watch) return;  // it reads now
             return kind == OpKind::seal ? discarding_.on_plain_ready(*stream) : discarding_.on_tunnel_ready(*stream);
-        case Phase::hop_wait:
         case Phase::resolving:
-        case Phase::dialing:
+        case Phase::dialing: return exit_.on_watch(*stream, completion.result);
         case Phase::closing: return;
     }
 }
@@ -250,6 +256,7 @@ void Engine::drain() {
     // Connections that have not said who they are have no stream to finish.
     while (Stream* stream = table_.unauthenticated.front())
         table_.finish(*stream, ring::EndReason::unauthenticated, PlainEnd::close);
+    exit_.end_parked();
 }
 
 void Engine::lose_control_plane() {

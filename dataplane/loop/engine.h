@@ -83,6 +83,7 @@ private:
 
     bool stopping_ = false;
     bool orphaned_ = false;
+    bool link_broken_ = false;
     bool drained_reported_ = false;
     bool applying_ = false;
 };

@@ -46,6 +46,7 @@ void Listeners::open(const ring::Listen& command) {
             free->fd = std::move(*fd);
             free->id = command.listener;
             free->kind = command.kind;
+            if (command.kind == ring::ListenerKind::socks) reset_on_close(free->fd.get());  // of what is accepted
             result.address = endpoint_to_ring(local_endpoint(free->fd.get()));
             accept(*free);
         } else {

@@ -19,6 +19,8 @@ namespace qanat::dataplane {
 // streams grow to bursts that pay for the system calls and still fit the core's second-level cache.
 inline constexpr unsigned kBurstStepsMax = 4;  // 16 KiB … 256 KiB
 inline constexpr size_t kBurstRecordsMax = size_t{1} << kBurstStepsMax;
+// Chunks that a lane without bytes of its own needs to move one record.
+inline constexpr uint32_t kChunksPerRecord = Backlog::chunks_for(wire::kRecordSizeMax) + 1;
 inline constexpr unsigned kBurstsPerTurn = 4;  // then other streams come first
 
 enum class Move : uint8_t {

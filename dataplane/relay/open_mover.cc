@@ -110,6 +110,14 @@ void keep_carry(Lane& lane, ChunkPool& chunks, Bytes rest) {
     lane.carry_size = static_cast<uint16_t>(rest.size());
 }
 
+// What is missing of the record that the carry begins with, or of its header.
+size_t rest_of_record(const Lane& lane, ChunkPool& chunks) {
+    const Bytes begun(chunks.data(lane.carry), lane.carry_size);
+    if (begun.size() < wire::kRecordHeaderSize) return wire::kRecordHeaderSize - begun.size();
+    const auto size = wire::record_size(begun);
+    return size && *size > begun.size() ? *size - begun.size() : 1;  // malformed: opening it will tell
+}
+
 }  // namespace
 
 Move open_some(Lane& lane, const MoverResources& resources, int source_fd, int sink_fd) {
@@ -124,12 +132,19 @@ Move open_some(Lane& lane, const MoverResources& resources, int source_fd, int s
             return Move::finished;
         }
         const size_t records = burst_records(lane, chunks);
-        if (records == 0) return Move::wait_memory;
+        size_t room = records * wire::kRecordSizeMax;
+        if (records == 0) {
+            // A lane that holds memory must not wait for more, or all could wait for each other. The chunk of half a
+            // record is enough to end that record: what it frees takes the content.
+            const bool enough = lane.carry_is_new ? chunks.available() > 0 : lane.carry != kNoChunk;
+            if (!enough) return Move::wait_memory;
+            room = rest_of_record(lane, chunks);
+        }
 
         const size_t carried = lane.carry_size;
         size_t arrived = 0;
         if (!lane.carry_is_new) {
-            const IoResult read = read_some(source_fd, MutableBytes(burst + carried, records * wire::kRecordSizeMax));
+            const IoResult read = read_some(source_fd, MutableBytes(burst + carried, room));
             if (read.status == IoStatus::again) return Move::wait_source;
             if (read.status == IoStatus::error) return Move::source_failed;
             if (read.status == IoStatus::end) return Move::truncated;
@@ -149,7 +164,7 @@ Move open_some(Lane& lane, const MoverResources& resources, int source_fd, int s
         if (digest.verdict != Move::wait_source) return digest.verdict;
         if (lane.ending && lane.carry_size > 0) return Move::bad_record;
 
-        const bool filled = arrived == records * wire::kRecordSizeMax;
+        const bool filled = arrived == room;
         adapt_burst(lane, records, filled, lane.backlog.empty());
         if (!lane.backlog.empty()) return Move::wait_sink;
         if (!filled && !lane.ending && !looked_before_reading) return Move::wait_source;

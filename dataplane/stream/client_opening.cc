@@ -19,6 +19,8 @@ using wire::StreamStatus;
 // How long a node that has answered may take: it gives up on the target before that and says why (it is allowed
 // resolve_timeout + connect_timeout, 15 s by default).
 constexpr uint64_t kAnsweredTimeoutNs = 20'000'000'000;
+// An application that has waited this long may have left; one that has not would only cost a system call more.
+constexpr uint64_t kWatchAfterNs = 250'000'000;
 constexpr uint64_t kHopTimeoutMinNs = 1'000'000'000;
 constexpr uint64_t kNsPerMs = 1'000'000;
 
@@ -63,6 +65,7 @@ void ClientOpening::on_plain_ready(Stream& stream) {
     stream.target = opening.socks.target();
     table_.opening.push_back(stream);
     if (opening.over_capacity) return refuse(stream, StreamStatus::at_capacity, ring::EndReason::at_capacity);
+    opening.asked_ns = services_.now_ns;
     opening.give_up_ns = services_.now_ns + services_.plan.response_timeout_ms() * kNsPerMs;
     try_next_hop(stream);
 }
@@ -82,7 +85,8 @@ void ClientOpening::try_next_hop(Stream& stream) {
             // Before the first plan, and while a handshake is on its way, a usable hop may be a moment away.
             if (services_.plan.version() != 0 && !services_.plan.any_connecting()) break;
             stream.phase = Phase::hop_wait;
-            return table_.deadline(stream, opening.give_up_ns);
+            opening.hop_by_ns = opening.give_up_ns;
+            return arm_deadline(stream);
         }
         stream.node = hop->node;
         opening.tried[opening.tries++] = hop->node;
@@ -97,18 +101,33 @@ void ClientOpening::try_next_hop(Stream& stream) {
         }
         stream.tunnel = std::move(connecting.fd);
         stream.phase = Phase::hop_connect;
-        arm_hop_deadline(stream);
+        set_hop_deadline(stream);
         if (connecting.established) return send_first_flight(stream);
         return table_.arm_open(stream, stream.tunnel.get(), POLLOUT);
     }
     refuse(stream, StreamStatus::general_failure, ring::EndReason::no_exit);
 }
 
-void ClientOpening::arm_hop_deadline(Stream& stream) {
+void ClientOpening::set_hop_deadline(Stream& stream) {
     // Each try gets its share of the time, so that there is some left for the next node when one says nothing.
     const uint64_t whole = services_.plan.response_timeout_ms() * kNsPerMs;
     const uint64_t share = std::max(whole / std::max<uint32_t>(services_.plan.tries_max(), 1), kHopTimeoutMinNs);
-    table_.deadline(stream, std::min(services_.now_ns + share, stream.opening->give_up_ns));
+    stream.opening->hop_by_ns = std::min(services_.now_ns + share, stream.opening->give_up_ns);
+    arm_deadline(stream);
+}
+
+void ClientOpening::arm_deadline(Stream& stream) {
+    const uint64_t watch_ns = stream.opening->asked_ns + kWatchAfterNs;
+    const uint64_t hop_by_ns = stream.opening->hop_by_ns;
+    table_.deadline(stream, stream.watch_armed != 0 ? hop_by_ns : std::min(watch_ns, hop_by_ns));
+}
+
+void ClientOpening::on_watch(Stream& stream, int32_t result) {
+    // A FIN with early data before it is a half-close that came early; without any, nobody is waiting any more.
+    const bool closed = (result & (POLLRDHUP | POLLHUP)) != 0 && stream.opening->plain_size == 0 &&
+                        ended_and_empty(stream.plain.get());
+    if (result >= 0 && (result & POLLERR) == 0 && !closed) return;
+    table_.finish(stream, ring::EndReason::application_reset, PlainEnd::reset);
 }
 
 void ClientOpening::on_tunnel_ready(Stream& stream) {
@@ -181,7 +200,8 @@ void ClientOpening::read_response(Stream& stream) {
         stream.open.key_tag = services_.next_key_tag++;
         opening.node_answered = true;
         opening.give_up_ns = std::max(opening.give_up_ns, services_.now_ns + kAnsweredTimeoutNs);
-        table_.deadline(stream, opening.give_up_ns);
+        opening.hop_by_ns = opening.give_up_ns;
+        arm_deadline(stream);
     }
     const MutableBytes records = flight.subspan(wire::kNodePreambleSize);
     if (records.size() < wire::kRecordHeaderSize) return wait();
@@ -230,6 +250,10 @@ void ClientOpening::refuse(Stream& stream, StreamStatus status, ring::EndReason 
 }
 
 void ClientOpening::on_timer(Stream& stream) {
+    if (stream.phase != Phase::socks && services_.now_ns < stream.opening->hop_by_ns) {
+        if (stream.watch_armed == 0) table_.arm_watch(stream, kSealLane);
+        return arm_deadline(stream);
+    }
     switch (stream.phase) {
         case Phase::socks: return table_.finish(stream, ring::EndReason::handshake_timeout, PlainEnd::close);
         case Phase::hop_wait: return refuse(stream, StreamStatus::general_failure, ring::EndReason::no_exit);

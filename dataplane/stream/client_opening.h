@@ -20,6 +20,8 @@ public:
     void on_accept(UniqueFd fd);
     void on_plain_ready(Stream& stream);   // Phase::socks
     void on_tunnel_ready(Stream& stream);  // Phase::hop_connect, hop_response
+    // Something happened to the application's side while it waits.
+    void on_watch(Stream& stream, int32_t result);
     void on_timer(Stream& stream);
 
     // Streams in hop_wait look again.
@@ -33,7 +35,9 @@ private:
     void read_response(Stream& stream);
     void hop_failed(Stream& stream, ring::HopStage stage, int error, uint8_t status);
     void refuse(Stream& stream, wire::StreamStatus status, ring::EndReason reason);
-    void arm_hop_deadline(Stream& stream);
+    void set_hop_deadline(Stream& stream);
+    // The hop's deadline, or before that the moment to begin watching the application.
+    void arm_deadline(Stream& stream);
 
     EngineServices& services_;
     StreamTable& table_;

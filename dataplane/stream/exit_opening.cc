@@ -73,7 +73,6 @@ void ExitOpening::on_accept(UniqueFd fd) {
     Stream* stream = table_.acquire(StreamSide::exit, Phase::first_flight);
     if (stream == nullptr) return ring::add(services_.counters.connections_refused);
     stream->tunnel = std::move(fd);
-    stream->opening->over_capacity = table_.over_capacity();
     stream->counted_unauthenticated = true;
     table_.unauthenticated.push_back(*stream);
     ring::add(services_.counters.unauthenticated_active);
@@ -130,6 +129,7 @@ void ExitOpening::authenticate(Stream& stream, MutableBytes flight) {
     const auto preamble = wire::decode_client_preamble(flight.first<wire::kClientPreambleSize>(), services_.header_key);
     if (!preamble) return discarding_.silence(stream);
     SharedSession* session = find_session(preamble->session_id);
+    if (stream.phase != Phase::first_flight) return;  // one of the commands that were applied has ended it
     if (session == nullptr || !session->window.check(preamble->stream_no)) return discarding_.silence(stream);
     Opening& opening = *stream.opening;
     opening.schedule.emplace(session->suite, session->data_secret.bytes(), session->id, preamble->stream_no,
@@ -145,6 +145,7 @@ void ExitOpening::authenticate(Stream& stream, MutableBytes flight) {
 
     leave_unauthenticated(stream);
     table_.count(stream);
+    opening.over_capacity = table_.over_capacity();
     opening.session_id = session->id;
     if (!session->confirmed.exchange(true, std::memory_order_relaxed))
         services_.report(ring::SessionConfirmed{.session_id = session->id});
@@ -155,12 +156,17 @@ void ExitOpening::authenticate(Stream& stream, MutableBytes flight) {
 
 void ExitOpening::read_parked(Stream& stream) {
     Opening& opening = *stream.opening;
-    const auto wait = [&] { table_.arm_open(stream, stream.tunnel.get(), POLLIN); };
     const IoResult read = read_some(stream.tunnel.get(), MutableBytes(opening.flight).subspan(opening.flight_size));
-    if (read.status == IoStatus::again) return wait();
+    if (read.status == IoStatus::again) return table_.arm_open(stream, stream.tunnel.get(), POLLIN);
     if (read.status != IoStatus::ok)
         return table_.finish(stream, ring::EndReason::parked_expired, PlainEnd::close);
     opening.flight_size += static_cast<uint32_t>(read.count);
+    digest_parked(stream);
+}
+
+void ExitOpening::digest_parked(Stream& stream) {
+    Opening& opening = *stream.opening;
+    const auto wait = [&] { table_.arm_open(stream, stream.tunnel.get(), POLLIN); };
     const MutableBytes flight = MutableBytes(opening.flight).first(opening.flight_size);
     if (flight.size() < wire::kRecordHeaderSize) return wait();
     const auto size = wire::record_size(flight);
@@ -174,6 +180,12 @@ void ExitOpening::read_parked(Stream& stream) {
     if (record->type != wire::ContentType::control)
         return table_.finish(stream, ring::EndReason::protocol_error, PlainEnd::close);
     on_request(stream, record->content, *size);
+}
+
+void ExitOpening::end_parked() {
+    table_.for_each([&](Stream& stream) {
+        if (stream.phase == Phase::parked) table_.finish(stream, ring::EndReason::parked_expired, PlainEnd::close);
+    });
 }
 
 void ExitOpening::on_request(Stream& stream, Bytes content, size_t consumed) {
@@ -191,12 +203,13 @@ void ExitOpening::on_request(Stream& stream, Bytes content, size_t consumed) {
             if (opening.was_parked)
                 return refuse(stream, StreamStatus::kind_not_supported, ring::EndReason::protocol_error,
                               wire::Reason("parked already"));
+            if (services_.draining || opening.over_capacity) break;
             opening.was_parked = true;
             stream.phase = Phase::parked;
             if (!respond(stream, {.status = StreamStatus::parked, .bound = {}, .reason = {}}))
                 return table_.finish(stream, ring::EndReason::tunnel_reset, PlainEnd::close);
             table_.deadline(stream, services_.now_ns + kParkedTimeoutNs);
-            return table_.arm_open(stream, stream.tunnel.get(), POLLIN);
+            return digest_parked(stream);  // its REQUEST may have come with the PARK
         case wire::RequestKind::connect: break;
         case wire::RequestKind::forward:
         case wire::RequestKind::udp:
@@ -308,6 +321,7 @@ void ExitOpening::on_dial_ready(Stream& stream, uint8_t lane) {
 void ExitOpening::connected(Stream& stream, size_t slot) {
     Opening& opening = *stream.opening;
     stream.plain = std::move(opening.attempts[slot]);
+    reset_on_close(stream.plain.get());
     const wire::Response response{
         .status = StreamStatus::ok, .bound = local_endpoint(stream.plain.get()), .reason = {}};
     if (!respond(stream, response)) return table_.finish(stream, ring::EndReason::tunnel_reset, PlainEnd::reset);
@@ -329,9 +343,20 @@ void ExitOpening::on_timer(Stream& stream) {
     if (stream.phase == Phase::resolving && services_.now_ns >= stream.opening->resolve_by_ns)
         return refuse(stream, StreamStatus::name_unresolved, ring::EndReason::resolve_failed,
                       wire::Reason("the name could not be resolved in time"));
-    if (!stream.opening->preamble_sent && services_.now_ns >= stream.opening->preamble_due_ns) send_preamble(stream);
+    if (!stream.opening->preamble_sent && services_.now_ns >= stream.opening->preamble_due_ns) {
+        send_preamble(stream);
+        table_.arm_watch(stream, kOpenLane);  // the client may give up now
+    }
     if (stream.phase == Phase::dialing) return advance_dial(stream);
     arm_opening_deadline(stream);
+}
+
+void ExitOpening::on_watch(Stream& stream, int32_t result) {
+    // Early records before the FIN are a request that was sent whole; without any, the client has left.
+    const bool closed = (result & (POLLRDHUP | POLLHUP)) != 0 && stream.opening->flight_size == 0 &&
+                        ended_and_empty(stream.tunnel.get());
+    if (result >= 0 && (result & POLLERR) == 0 && !closed) return;
+    table_.finish(stream, ring::EndReason::tunnel_reset, PlainEnd::reset);
 }
 
 void ExitOpening::make_preamble(Stream& stream, std::span<uint8_t, wire::kNodePreambleSize> out) {

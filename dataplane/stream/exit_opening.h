@@ -25,12 +25,17 @@ public:
     void on_tunnel_ready(Stream& stream);  // Phase::first_flight, parked
     void on_dial_ready(Stream& stream, uint8_t lane);
     void on_resolved(const ring::ResolveResult& result);
+    // Something happened to the client's side while the target is being reached.
+    void on_watch(Stream& stream, int32_t result);
     void on_timer(Stream& stream);
+    // Nobody may come back to a parked stream when the node is leaving.
+    void end_parked();
 
 private:
     void read_first_flight(Stream& stream);
     void authenticate(Stream& stream, MutableBytes flight);
     void read_parked(Stream& stream);
+    void digest_parked(Stream& stream);
     // `consumed`: bytes at the front of the flight that the request's record took.
     void on_request(Stream& stream, Bytes content, size_t consumed);
     void resolve(Stream& stream);

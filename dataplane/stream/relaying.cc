@@ -14,6 +14,9 @@ namespace {
 constexpr uint64_t kWatchAfterNs = 1'000'000'000;
 constexpr uint64_t kKeepAliveAfterNs = 10'000'000'000;
 
+// The sink of a lane is the source of the other one.
+constexpr uint8_t other(uint8_t lane) { return lane == kSealLane ? kOpenLane : kSealLane; }
+
 }  // namespace
 
 void Relaying::start(Stream& stream, Bytes early_plain, Bytes early_records) {
@@ -23,7 +26,8 @@ void Relaying::start(Stream& stream, Bytes early_plain, Bytes early_records) {
 
     Move first = Move::wait_source;
     if (!early_records.empty()) {
-        if (services_.chunks.available() == 0)
+        // One to keep them in, and one for what the other side does not take at once.
+        if (services_.chunks.available() < 2)
             return table_.finish(stream, ring::EndReason::at_capacity, PlainEnd::reset);
         carry_over(stream.open, services_.chunks, early_records);
     }
@@ -68,7 +72,11 @@ void Relaying::settle(Stream& stream, uint8_t lane, Move move) {
     };
     switch (move) {
         case Move::wait_source: return arm(source, POLLIN);
-        case Move::wait_sink: return arm(sink, POLLOUT);
+        case Move::wait_sink:
+            table_.deadline(stream, services_.now_ns + kWatchAfterNs);
+            if ((stream.watch_armed & other(lane)) == 0) return arm(sink, POLLOUT);
+            stream.sink_lanes = static_cast<uint8_t>(stream.sink_lanes | lane);
+            return;
         case Move::wait_memory:
             ring::add(services_.counters.buffer_waits);
             stream.memory_lanes = static_cast<uint8_t>(stream.memory_lanes | lane);
@@ -109,17 +117,37 @@ void Relaying::end(Stream& stream, Move move, uint8_t lane) {
 
 void Relaying::on_timer(Stream& stream) {
     keep_alive(stream.side == StreamSide::client ? stream.tunnel.get() : stream.plain.get());
-    // Nothing reads the ended lane's source any more, so nothing else would notice that it was reset.
-    if ((stream.seal.done || stream.open.done) && !stream.watch_armed)
-        table_.arm_watch(stream, stream.seal.done ? stream.plain.get() : stream.tunnel.get());
+    // A lane that has ended, or waits for its sink, does not read: nothing else would notice a reset of its source.
+    const auto watch = [&](const Lane& state, uint8_t lane) {
+        if ((state.done || !state.backlog.empty()) && (stream.watch_armed & lane) == 0) table_.arm_watch(stream, lane);
+    };
+    watch(stream.seal, kSealLane);
+    watch(stream.open, kOpenLane);
 }
 
-void Relaying::on_watch(Stream& stream, int32_t result) {
-    const bool plain_side = stream.seal.done;
-    if (result < 0 || (result & POLLERR) != 0)
-        return end(stream, Move::source_failed, plain_side ? kSealLane : kOpenLane);
-    // A FIN is what ended the lane; a hang-up without error means that this side's other direction has ended too, which
-    // the other lane is about to find out.
+void Relaying::on_ready(Stream& stream, uint8_t lane, int32_t result) {
+    // Asked for room in its sink, the kernel answered with nothing but the FIN that came from there, and would do so
+    // for ever. A watch gets past it.
+    if (result == POLLRDHUP) {
+        stream.sink_lanes = static_cast<uint8_t>(stream.sink_lanes | lane);
+        if ((stream.watch_armed & other(lane)) == 0) table_.arm_watch(stream, other(lane));
+        return;
+    }
+    run(stream, lane);
+}
+
+void Relaying::on_watch(Stream& stream, uint8_t lane, int32_t result) {
+    if (result < 0 || (result & POLLERR) != 0) return end(stream, Move::source_failed, lane);
+    // A FIN is what ended the lane, or will be read in its time; a hang-up without error means that this side's other
+    // direction has ended too, which the other lane is about to find out.
+    const uint8_t writer = other(lane);
+    if ((stream.sink_lanes & writer) == 0) return;
+    if ((result & (POLLOUT | POLLHUP)) == 0) {
+        if ((stream.watch_armed & lane) == 0) table_.arm_watch(stream, lane);
+        return;
+    }
+    stream.sink_lanes = static_cast<uint8_t>(stream.sink_lanes & ~writer);
+    run(stream, writer);
 }
 
 bool Relaying::run_ready() {
@@ -137,8 +165,9 @@ bool Relaying::run_ready() {
         if ((lanes & kOpenLane) != 0 && stream->phase == Phase::relaying) run_open(*stream);
         if (stream == last) break;
     }
-    // A burst's worth of chunks has to be there, or the first waiter would only wait again.
-    while (!table_.memory.empty() && services_.chunks.available() > kBurstRecordsMax) {
+    // A record's worth of chunks has to be there, or the first waiter would only wait again. Not more: readers that
+    // stand still may hold nearly the whole pool, and the others go on with what is left.
+    while (!table_.memory.empty() && services_.chunks.available() >= kChunksPerRecord) {
         Stream* stream = table_.memory.pop_front();
         const uint8_t lanes = stream->memory_lanes;
         stream->memory_lanes = 0;

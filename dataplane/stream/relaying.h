@@ -14,17 +14,19 @@ public:
     // application, `early_records` bytes of the tunnel that were read before. May finish the stream.
     void start(Stream& stream, Bytes early_plain, Bytes early_records);
 
-    void on_seal_ready(Stream& stream) { run_seal(stream); }
-    void on_open_ready(Stream& stream) { run_open(stream); }
-    // An error or a hang-up on a side that is only written to, or not used any more.
-    void on_watch(Stream& stream, int32_t result);
-    // The stream has lasted a while, or one lane has been ended for a while.
+    // What `lane` polled for has come. `result` = poll events, or -errno.
+    void on_ready(Stream& stream, uint8_t lane, int32_t result);
+    // Something happened to the source of `lane`, which that lane does not read now: it has ended, or waits for its
+    // sink.
+    void on_watch(Stream& stream, uint8_t lane, int32_t result);
+    // The stream has lasted a while, or a lane has not read for a while.
     void on_timer(Stream& stream);
 
     // Lanes that yielded, and lanes that waited for memory which is there now. True if there is more to do at once.
     bool run_ready();
 
 private:
+    void run(Stream& stream, uint8_t lane) { lane == kSealLane ? run_seal(stream) : run_open(stream); }
     void run_seal(Stream& stream);
     void run_open(Stream& stream);
     void settle(Stream& stream, uint8_t lane, Move move);

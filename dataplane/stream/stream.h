@@ -57,6 +57,8 @@ struct Opening {
     std::array<uint8_t, kPlainBufferMax> plain;  // from the application, not yet digested
     uint32_t plain_size = 0;
     uint64_t session_id = 0;
+    uint64_t asked_ns = 0;    // when the application made its request
+    uint64_t hop_by_ns = 0;   // when the hop in use is given up
     uint64_t give_up_ns = 0;  // when the application gets an answer at the latest
     std::array<uint32_t, kTriesMax> tried{};
     uint8_t tries = 0;
@@ -77,14 +79,15 @@ struct Opening {
 struct Stream {
     Phase phase = Phase::closing;
     StreamSide side = StreamSide::client;
-    uint8_t in_flight = 0;
+    uint32_t in_flight = 0;
     uint8_t tunnel_try = 0;  // tells operations on an abandoned tunnel connection from current ones
     bool seal_armed = false;
     bool open_armed = false;
-    bool watch_armed = false;
+    uint8_t watch_armed = 0;    // bit per lane: its source is being watched
     uint8_t dial_armed = 0;     // bit per attempt slot
     uint8_t ready_lanes = 0;    // kSealLane | kOpenLane: run again soon
     uint8_t memory_lanes = 0;   // wait for chunks
+    uint8_t sink_lanes = 0;     // wait for their sink, which is the other lane's source, through its watch
     bool counted_unauthenticated = false;
     bool counted = false;       // in streams_active and streams_total
     ring::EndReason reason = ring::EndReason::none;

@@ -12,10 +12,12 @@ namespace qanat::dataplane {
 
 StreamTable::StreamTable(EngineServices& services)
     : services_(services),
-      streams_(services.limits.streams + kRefusalSlots),
-      openings_(services.limits.streams + kRefusalSlots) {}
+      // Outsiders have slots of their own: however many they are, they take none from members.
+      streams_(services.limits.streams + services.limits.unauthenticated + kRefusalSlots),
+      openings_(streams_.capacity()) {}
 
 Stream* StreamTable::acquire(StreamSide side, Phase phase) {
+    if (counted_ >= services_.limits.streams + kRefusalSlots) return nullptr;
     Stream* stream = streams_.acquire();
     if (stream == nullptr) return nullptr;
     stream->opening = openings_.acquire();
@@ -29,6 +31,7 @@ Stream* StreamTable::acquire(StreamSide side, Phase phase) {
 
 void StreamTable::count(Stream& stream) {
     stream.counted = true;
+    ++counted_;
     ring::add(services_.counters.streams_active);
     ring::add(services_.counters.streams_total);
 }
@@ -60,11 +63,12 @@ void StreamTable::arm_open(Stream& stream, int fd, uint32_t events) {
     services_.io.poll(fd, events, token(stream, OpKind::open, stream.tunnel_try));
 }
 
-void StreamTable::arm_watch(Stream& stream, int fd) {
-    QANAT_ASSERT(!stream.watch_armed);
-    stream.watch_armed = true;
+void StreamTable::arm_watch(Stream& stream, uint8_t lane) {
+    QANAT_ASSERT((stream.watch_armed & lane) == 0);
+    stream.watch_armed = static_cast<uint8_t>(stream.watch_armed | lane);
     ++stream.in_flight;
-    services_.io.watch(fd, token(stream, OpKind::watch, 0));
+    const int source = lane == kSealLane ? stream.plain.get() : stream.tunnel.get();
+    services_.io.watch(source, token(stream, OpKind::watch, lane));
 }
 
 void StreamTable::arm_dial(Stream& stream, size_t slot) {
@@ -88,7 +92,8 @@ bool StreamTable::take(Stream& stream, const Completion& completion) {
             stream.open_armed = false;
             return true;
         case OpKind::watch:
-            stream.watch_armed = completion.more;
+            if (!completion.more)
+                stream.watch_armed = static_cast<uint8_t>(stream.watch_armed & ~completion.token.lane);
             return true;
         case OpKind::dial: return stream.phase == Phase::dialing;
         default: return false;
@@ -127,7 +132,8 @@ void StreamTable::finish(Stream& stream, ring::EndReason reason, PlainEnd how) {
     if (stream.reason == ring::EndReason::none) stream.reason = reason;
     if (stream.seal_armed) cancel(stream, OpKind::seal, stream.tunnel_try);
     if (stream.open_armed) cancel(stream, OpKind::open, stream.tunnel_try);
-    if (stream.watch_armed) cancel(stream, OpKind::watch, 0);
+    for (const uint8_t lane : {kSealLane, kOpenLane})
+        if ((stream.watch_armed & lane) != 0) cancel(stream, OpKind::watch, lane);
     release_opening(stream);
     stream.phase = Phase::closing;
     services_.timers.disarm(stream.timer);
@@ -140,7 +146,7 @@ void StreamTable::finish(Stream& stream, ring::EndReason reason, PlainEnd how) {
     }
     ready.remove(stream);
     memory.remove(stream);
-    if (how == PlainEnd::reset && stream.plain) reset_on_close(stream.plain.get());
+    if (how == PlainEnd::close && stream.plain) finish_on_close(stream.plain.get());
     report_end(stream);
     stream.seal.release(services_.chunks, services_.keys);
     stream.open.release(services_.chunks, services_.keys);
@@ -183,7 +189,10 @@ bool StreamTable::sweep() {
         stream->tunnel.reset();
         if (stream->in_flight > 0) continue;
         finished_.remove(*stream);
-        if (stream->counted) ring::subtract(services_.counters.streams_active);
+        if (stream->counted) {
+            --counted_;
+            ring::subtract(services_.counters.streams_active);
+        }
         streams_.release(stream);
         released = true;
     }

@@ -12,7 +12,9 @@
 
 namespace qanat::dataplane {
 
-enum class PlainEnd : uint8_t { close, reset };  // how the application or target sees the end
+// How the application or target sees the end. Reset is what a plain socket does from the beginning unless it is told
+// otherwise: should this process die, half a download must not look like a whole one.
+enum class PlainEnd : uint8_t { close, reset };
 
 class StreamTable {
 public:
@@ -25,7 +27,7 @@ public:
     Stream* acquire(StreamSide side, Phase phase);
     // From now on this connection is a stream in the counters: a SOCKS client at once, a tunnel once it is authenticated.
     void count(Stream& stream);
-    [[nodiscard]] bool over_capacity() const { return streams_.used() > services_.limits.streams; }
+    [[nodiscard]] bool over_capacity() const { return counted_ > services_.limits.streams; }
     [[nodiscard]] uint32_t active() const { return streams_.used(); }
     [[nodiscard]] Stream* find(uint32_t slot, uint16_t generation) { return streams_.find(slot, generation); }
     [[nodiscard]] Stream* find(uint64_t handle);
@@ -34,7 +36,8 @@ public:
     // One completion of the kind when fd is ready. The kind must not be armed.
     void arm_seal(Stream& stream, int fd, uint32_t events);
     void arm_open(Stream& stream, int fd, uint32_t events);
-    void arm_watch(Stream& stream, int fd);
+    // Watches the source of `lane` until the stream ends: errors, hang-ups, and room to write after there was none.
+    void arm_watch(Stream& stream, uint8_t lane);
     void arm_dial(Stream& stream, size_t slot);
     // Accounts for a completion. False: it belongs to something abandoned, do nothing more.
     [[nodiscard]] bool take(Stream& stream, const Completion& completion);
@@ -49,6 +52,10 @@ public:
 
     void finish(Stream& stream, ring::EndReason reason, PlainEnd how);
     void finish_all(ring::EndReason reason);
+    template <class F>
+    void for_each(F&& visit) {
+        streams_.for_each(std::forward<F>(visit));
+    }
 
     // At the end of a turn: closes and releases what is finished. True if anything was released.
     bool sweep();
@@ -59,6 +66,7 @@ private:
     void report_end(const Stream& stream);
 
     EngineServices& services_;
+    uint32_t counted_ = 0;  // streams, without the connections that have proved nothing
     Slab<Stream> streams_;
     Slab<Opening> openings_;
     List<Stream, &Stream::sweep_hook> finished_;

@@ -124,6 +124,9 @@ void play(UniqueFd fd, Ends& ends, size_t side, Random& random, Tally& tally) {
                 if (count > 0) {
                     sent += static_cast<uint64_t>(count);
                     mine.bytes.store(sent);
+                } else if (errno != EAGAIN) {  // the reset was told here; what recv() says from now on means nothing
+                    may_read = may_send = false;
+                    ++tally.resets;
                 }
                 break;
             }
@@ -133,7 +136,9 @@ void play(UniqueFd fd, Ends& ends, size_t side, Random& random, Tally& tally) {
                 for (uint32_t reads = 1 + pick(6); reads > 0 && may_read; --reads)
                     if (!read_some(1 + pick(1 << 16))) break;
                 break;
-            case 7: std::this_thread::sleep_for(std::chrono::milliseconds(pick(40))); break;
+            case 7:
+                std::this_thread::sleep_for(std::chrono::milliseconds(pick(40)));
+                break;
             default:
                 if (may_send && pick(3) == 0) {
                     finish_sending();

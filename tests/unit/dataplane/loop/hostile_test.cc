@@ -16,10 +16,10 @@
 namespace qanat::dataplane {
 namespace {
 
-using testing::EnginePair;
-using testing::LoneEngine;
 using ::qanat::testing::TestListener;
 using ::qanat::testing::TestSocket;
+using testing::EnginePair;
+using testing::LoneEngine;
 using namespace std::chrono_literals;
 
 constexpr uint64_t kSession = 1001;  // the one that EnginePair installs
@@ -92,10 +92,9 @@ public:
         up_ = schedule_->client_to_node();
         seal_.expand(up_.suite, up_.key_bytes());
         preamble_.resize(wire::kClientPreambleSize);
-        wire::encode_client_preamble(
-            std::span<uint8_t, wire::kClientPreambleSize>(reinterpret_cast<uint8_t*>(preamble_.data()),
-                                                          wire::kClientPreambleSize),
-            header_key, random, kSession, number);
+        wire::encode_client_preamble(std::span<uint8_t, wire::kClientPreambleSize>(
+                                         reinterpret_cast<uint8_t*>(preamble_.data()), wire::kClientPreambleSize),
+                                     header_key, random, kSession, number);
     }
 
     std::string record(const std::string& content, wire::ContentType type = wire::ContentType::data,
