@@ -38,7 +38,6 @@ def test_killed_data_plane_is_restarted(network, echo, role):
         program.wait_ready()
 
 
-@pytest.mark.xfail(reason="the kernel ends the sockets of a killed process with FIN unless SO_LINGER says otherwise")
 def test_application_of_a_killed_data_plane_sees_a_reset(network, echo):
     """A crash in mid-download must not look like the end of the file."""
     client = network.client(network.node())

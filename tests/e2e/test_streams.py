@@ -274,7 +274,6 @@ def test_streams_after_a_cut(cut_network, echo):
     wait_until(works, 10, "a stream after the cut")
 
 
-@pytest.mark.xfail(reason="the client looks at the application again only when the RESPONSE has come")
 def test_application_that_leaves_while_the_exit_connects(network):
     """The target does not answer and the application gives up: both sides forget the stream at once."""
     node = network.node()
