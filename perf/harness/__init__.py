@@ -1,0 +1,1 @@
+"""What ./perf/run is made of. Standard library only; see perf/README.md."""
