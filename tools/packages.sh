@@ -23,6 +23,7 @@ fi
 # shellcheck disable=SC2034  # ensure_packages reads it by name
 test_packages=(
     libgtest-dev libgmock-dev
+    libbenchmark-dev valgrind                           # perf/micro, perf/check-instructions
     clang-14 libclang-rt-14-dev                         # the second compiler, libFuzzer
     python3 python3-pytest
     python3-cryptography python3-dissononce             # the second implementation of the protocol, tests/peer
