@@ -68,10 +68,17 @@ void Backlog::append(ChunkPool& pool, const uint8_t* bytes, size_t size) {
     }
 }
 
-Backlog::Front Backlog::front(ChunkPool& pool) const {
-    if (size_ == 0) return {nullptr, 0};
-    const uint32_t end = first_ == last_ ? end_ : kChunkSize;
-    return {pool.data(first_) + begin_, end - begin_};
+size_t Backlog::pieces(ChunkPool& pool, std::span<iovec> out) const {
+    size_t count = 0;
+    if (size_ == 0) return count;
+    uint32_t begin = begin_;
+    for (ChunkIndex chunk = first_; count < out.size(); chunk = pool.next(chunk)) {
+        const uint32_t end = chunk == last_ ? end_ : kChunkSize;
+        out[count++] = {.iov_base = pool.data(chunk) + begin, .iov_len = end - begin};
+        if (chunk == last_) break;
+        begin = 0;
+    }
+    return count;
 }
 
 void Backlog::consume(ChunkPool& pool, size_t size) {

@@ -6,7 +6,10 @@
 // engine.
 #pragma once
 
+#include <sys/uio.h>
+
 #include <cstdint>
+#include <span>
 
 #include "common/wire/record.h"
 
@@ -53,12 +56,9 @@ public:
     [[nodiscard]] uint32_t size() const { return size_; }
 
     void append(ChunkPool& pool, const uint8_t* bytes, size_t size);
-    // The first bytes that lie together, at most a chunk; valid until the next call.
-    struct Front {
-        const uint8_t* data;
-        uint32_t size;
-    };
-    [[nodiscard]] Front front(ChunkPool& pool) const;
+    // The bytes from the front on, piece by piece, as far as `out` has room. Returns how many pieces there are; they are
+    // valid until the next call.
+    [[nodiscard]] size_t pieces(ChunkPool& pool, std::span<iovec> out) const;
     void consume(ChunkPool& pool, size_t size);
     void clear(ChunkPool& pool);
 

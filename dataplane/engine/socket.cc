@@ -1,9 +1,11 @@
 #include "dataplane/engine/socket.h"
 
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 
 namespace qanat::dataplane {
@@ -100,6 +102,16 @@ wire::Endpoint peer_endpoint(int fd) {
     socklen_t size = sizeof address;
     if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
     return wire::Endpoint::from_sockaddr(address).value_or(wire::Endpoint{});
+}
+
+size_t send_room(int fd) {
+    std::array<uint32_t, SK_MEMINFO_VARS> memory{};
+    socklen_t size = sizeof memory;
+    if (::getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory.data(), &size) != 0) return 0;
+    const uint32_t limit = memory[SK_MEMINFO_SNDBUF];
+    const uint32_t queued = memory[SK_MEMINFO_WMEM_QUEUED];
+    // What is queued is counted with the kernel's own overhead, a few per cent.
+    return limit > queued ? size_t{limit - queued} / 16 * 15 : 0;
 }
 
 void reset_on_close(int fd) {

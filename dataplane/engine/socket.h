@@ -48,6 +48,9 @@ struct Connecting {
 [[nodiscard]] wire::Endpoint local_endpoint(int fd);
 [[nodiscard]] wire::Endpoint peer_endpoint(int fd);
 
+// Bytes that fd would take now without keeping any back; a little less than the truth.
+[[nodiscard]] size_t send_room(int fd);
+
 // The next close of fd sends a reset instead of a FIN and throws away what is unsent; also when the close is the
 // kernel's, because this process died. Accepted sockets have it from their listener.
 void reset_on_close(int fd);

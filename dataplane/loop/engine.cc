@@ -1,6 +1,7 @@
 #include "dataplane/loop/engine.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <time.h>
 
 #include <algorithm>
@@ -108,6 +109,8 @@ void Engine::turn() {
     }
     std::array<Completion, kBatch> completions;
     const size_t count = io_.wait(completions, timeout_ns);
+    // Whoever shares this core (the other end of a chain, in a test) gets it between two looks.
+    if (options_.busy_poll && count == 0) ::sched_yield();
     services_.now_ns = monotonic_ns();
     apply_commands();  // first: a stream that arrives after a new plan must be routed by it
     for (size_t i = 0; i < count; ++i) dispatch(completions[i]);

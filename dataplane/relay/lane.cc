@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 
 #include "common/base/assert.h"
 #include "dataplane/engine/socket.h"
@@ -28,9 +29,10 @@ BurstBuffer::BurstBuffer() {
 BurstBuffer::~BurstBuffer() { ::munmap(memory_, kSize); }
 
 bool flush_backlog(Lane& lane, ChunkPool& chunks, int sink_fd, Move& move) {
+    std::array<iovec, kBurstRecordsMax + 4> pieces;  // a whole burst, and its carry
     while (!lane.backlog.empty()) {
-        const Backlog::Front front = lane.backlog.front(chunks);
-        const IoResult written = write_some(sink_fd, Bytes(front.data, front.size));
+        const size_t count = lane.backlog.pieces(chunks, pieces);
+        const IoResult written = write_some(sink_fd, std::span<const iovec>(pieces).first(count));
         if (written.status == IoStatus::error) {
             move = Move::sink_failed;
             return false;
@@ -44,8 +46,10 @@ bool flush_backlog(Lane& lane, ChunkPool& chunks, int sink_fd, Move& move) {
     return true;
 }
 
-size_t burst_records(const Lane& lane, const ChunkPool& chunks) {
+size_t burst_records(const Lane& lane, const ChunkPool& chunks, int sink_fd) {
     size_t records = size_t{1} << lane.burst_steps;
+    // What the sink will not take has to be copied aside: when it fell behind, ask it how much it has room for.
+    if (lane.sink_is_behind) records = std::clamp<size_t>(send_room(sink_fd) / wire::kRecordSizeMax, 1, records);
     while (records > 0) {
         // One more chunk for a carry, and the carry's own bytes may end up in the backlog too.
         const size_t bytes = lane.carry_size + records * wire::kRecordSizeMax;
@@ -55,12 +59,13 @@ size_t burst_records(const Lane& lane, const ChunkPool& chunks) {
     return 0;
 }
 
-void adapt_burst(Lane& lane, size_t records_offered, bool source_filled_it, bool sink_took_it) {
-    if (!sink_took_it) {
-        if (lane.burst_steps > 0) --lane.burst_steps;
-    } else if (source_filled_it) {
-        if (records_offered == size_t{1} << lane.burst_steps && lane.burst_steps < kBurstStepsMax) ++lane.burst_steps;
-    }
+void adapt_burst(Lane& lane, size_t records_read, bool source_filled_it) {
+    const bool whole_burst = records_read == size_t{1} << lane.burst_steps;
+    if (!lane.backlog.empty())
+        lane.sink_is_behind = true;
+    else if (whole_burst)
+        lane.sink_is_behind = false;
+    if (whole_burst && source_filled_it && lane.backlog.empty() && lane.burst_steps < kBurstStepsMax) ++lane.burst_steps;
 }
 
 }  // namespace qanat::dataplane

@@ -21,7 +21,7 @@ inline constexpr unsigned kBurstStepsMax = 4;  // 16 KiB … 256 KiB
 inline constexpr size_t kBurstRecordsMax = size_t{1} << kBurstStepsMax;
 // Chunks that a lane without bytes of its own needs to move one record.
 inline constexpr uint32_t kChunksPerRecord = Backlog::chunks_for(wire::kRecordSizeMax) + 1;
-inline constexpr unsigned kBurstsPerTurn = 4;  // then other streams come first
+inline constexpr unsigned kBurstsPerTurn = 1;  // then other streams come first
 
 enum class Move : uint8_t {
     wait_source,     // call again when the source is readable
@@ -46,6 +46,7 @@ struct Lane {
     uint16_t carry_size = 0;
     uint8_t burst_steps = 0;
     uint8_t empty_records = 0;  // in a row
+    bool sink_is_behind = false;  // it did not take all of a burst
     bool carry_is_new = false;  // open: the carry has not been looked at; do so before reading
     bool ending = false;        // the source's end has been seen; shut the sink down when the backlog is empty
     bool done = false;
@@ -79,11 +80,11 @@ struct MoverResources {
 // Writes what is in the backlog. True when it is empty now; otherwise `move` says why not.
 [[nodiscard]] bool flush_backlog(Lane& lane, ChunkPool& chunks, int sink_fd, Move& move);
 
-// The number of records to read next: the lane's burst, cut to what the pool could take if the sink took nothing.
-// 0 = not even one: wait for memory.
-[[nodiscard]] size_t burst_records(const Lane& lane, const ChunkPool& chunks);
+// The number of records to read next: the lane's burst, cut to what a sink that has fallen behind has room for, and to
+// what the pool could take if the sink took nothing. 0 = not even one: wait for memory.
+[[nodiscard]] size_t burst_records(const Lane& lane, const ChunkPool& chunks, int sink_fd);
 
-// Grows after a read that filled the burst, shrinks when the sink is the slower side.
-void adapt_burst(Lane& lane, size_t records_offered, bool source_filled_it, bool sink_took_it);
+// After a burst: learns whether the sink keeps up; grows the burst that the source filled and the sink took.
+void adapt_burst(Lane& lane, size_t records_read, bool source_filled_it);
 
 }  // namespace qanat::dataplane

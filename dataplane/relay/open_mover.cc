@@ -123,7 +123,7 @@ size_t rest_of_record(const Lane& lane, ChunkPool& chunks) {
 Move open_some(Lane& lane, const MoverResources& resources, int source_fd, int sink_fd) {
     ChunkPool& chunks = resources.chunks;
     uint8_t* const burst = resources.burst.data();
-    for (unsigned turn = 0; turn < kBurstsPerTurn; ++turn) {
+    for (unsigned bursts = 0; bursts < kBurstsPerTurn;) {
         Move wait{};
         if (!flush_backlog(lane, chunks, sink_fd, wait)) return wait;
         if (lane.ending) {
@@ -131,7 +131,7 @@ Move open_some(Lane& lane, const MoverResources& resources, int source_fd, int s
             lane.done = true;
             return Move::finished;
         }
-        const size_t records = burst_records(lane, chunks);
+        const size_t records = burst_records(lane, chunks, sink_fd);
         size_t room = records * wire::kRecordSizeMax;
         if (records == 0) {
             // A lane that holds memory must not wait for more, or all could wait for each other. The chunk of half a
@@ -165,9 +165,10 @@ Move open_some(Lane& lane, const MoverResources& resources, int source_fd, int s
         if (lane.ending && lane.carry_size > 0) return Move::bad_record;
 
         const bool filled = arrived == room;
-        adapt_burst(lane, records, filled, lane.backlog.empty());
+        adapt_burst(lane, records, filled);
         if (!lane.backlog.empty()) return Move::wait_sink;
         if (!filled && !lane.ending && !looked_before_reading) return Move::wait_source;
+        if (!lane.ending) ++bursts;
     }
     return Move::yield;
 }

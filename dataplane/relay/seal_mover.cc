@@ -58,7 +58,7 @@ bool send_or_keep(Lane& lane, ChunkPool& chunks, int sink_fd, const uint8_t* dat
 
 Move seal_some(Lane& lane, const MoverResources& resources, int source_fd, int sink_fd) {
     uint8_t* const burst = resources.burst.data();
-    for (unsigned turn = 0; turn < kBurstsPerTurn; ++turn) {
+    for (unsigned bursts = 0; bursts < kBurstsPerTurn;) {
         Move wait{};
         if (!flush_backlog(lane, resources.chunks, sink_fd, wait)) return wait;
         if (lane.ending) {
@@ -67,7 +67,7 @@ Move seal_some(Lane& lane, const MoverResources& resources, int source_fd, int s
             lane.done = true;
             return Move::finished;
         }
-        const size_t records = burst_records(lane, resources.chunks);
+        const size_t records = burst_records(lane, resources.chunks, sink_fd);
         if (records == 0) return Move::wait_memory;
         // The whole burst, and the abort that may follow it.
         if (lane.key.bytes + (records + 2) * kRecordSizeMax > wire::kDirectionBytesMax) return Move::key_exhausted;
@@ -86,7 +86,8 @@ Move seal_some(Lane& lane, const MoverResources& resources, int source_fd, int s
         lane.bytes += read.count;
         if (!send_or_keep(lane, resources.chunks, sink_fd, burst, size)) return Move::sink_failed;
         const bool filled = read.count == records * kContentSizeMax;
-        adapt_burst(lane, records, filled, lane.backlog.empty());
+        adapt_burst(lane, records, filled);
+        ++bursts;
         if (!lane.backlog.empty()) return Move::wait_sink;
         if (!filled) return Move::wait_source;  // the source is most likely empty; asking costs more than waiting
     }
@@ -95,7 +96,7 @@ Move seal_some(Lane& lane, const MoverResources& resources, int source_fd, int s
 
 Move seal_bytes(Lane& lane, const MoverResources& resources, int sink_fd, Bytes content) {
     uint8_t* const burst = resources.burst.data();
-    if (burst_records(lane, resources.chunks) == 0) return Move::wait_memory;
+    if (burst_records(lane, resources.chunks, sink_fd) == 0) return Move::wait_memory;
     std::memcpy(burst + kRecordHeaderSize, content.data(), content.size());
     const size_t size = seal_in_place(lane, resources.keys, burst, content.size());
     lane.bytes += content.size();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 #include <string>
 
@@ -11,10 +12,15 @@ namespace {
 std::string take(Backlog& backlog, ChunkPool& pool, size_t step) {
     std::string all;
     while (!backlog.empty()) {
-        const Backlog::Front front = backlog.front(pool);
-        const size_t count = std::min<size_t>(front.size, step);
-        all.append(reinterpret_cast<const char*>(front.data), count);
-        backlog.consume(pool, count);
+        std::array<iovec, 3> pieces;
+        const size_t pieces_count = backlog.pieces(pool, pieces);
+        size_t left = step;
+        for (size_t i = 0; i < pieces_count && left > 0; ++i) {
+            const size_t count = std::min(pieces[i].iov_len, left);
+            all.append(static_cast<const char*>(pieces[i].iov_base), count);
+            left -= count;
+        }
+        backlog.consume(pool, step - left);
     }
     return all;
 }
