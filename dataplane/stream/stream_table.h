@@ -23,7 +23,13 @@ public:
 
     explicit StreamTable(EngineServices& services);
 
-    // A new stream with an Opening, or nullptr when even the refusal slots are taken. The caller owns `fd` until then.
+    // Where streams wait, in order. Others put them in and take them out; finish() takes a stream out of all of them.
+    List<Stream, &Stream::phase_hook> unauthenticated;  // exit: nothing proved yet, oldest first
+    List<Stream, &Stream::phase_hook> opening;          // client: between request and relay
+    List<Stream, &Stream::ready_hook> ready;            // lanes that yielded
+    List<Stream, &Stream::memory_hook> memory;          // lanes that wait for chunks
+
+    // A new stream with an Opening, or nullptr when even the refusal slots are taken.
     Stream* acquire(StreamSide side, Phase phase);
     // From now on this connection is a stream in the counters: a SOCKS client at once, a tunnel once it is authenticated.
     void count(Stream& stream);
@@ -70,12 +76,6 @@ private:
     Slab<Stream> streams_;
     Slab<Opening> openings_;
     List<Stream, &Stream::sweep_hook> finished_;
-    // The lists that a finished stream must leave; owned elsewhere, all use these hooks.
-public:
-    List<Stream, &Stream::phase_hook> unauthenticated;  // exit: oldest first
-    List<Stream, &Stream::phase_hook> opening;          // client: between request and relay
-    List<Stream, &Stream::ready_hook> ready;
-    List<Stream, &Stream::memory_hook> memory;
 };
 
 }  // namespace qanat::dataplane
