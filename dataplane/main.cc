@@ -21,6 +21,7 @@
 #include "common/crypto/random.h"
 #include "common/ring/bootstrap.h"
 #include "common/ring/region.h"
+#include "dataplane/bootstrap/confinement.h"
 #include "dataplane/bootstrap/privileges.h"
 #include "dataplane/bootstrap/shares.h"
 #include "dataplane/loop/engine.h"
@@ -100,7 +101,9 @@ void run_engine(EngineStart start, std::promise<Result<std::string>> opened) {
                                  start.options.role),
                   ring::EventSender(start.section.events, std::move(start.event_event)));
     if (ready = engine.open(); !ready) return opened.set_value(tl::unexpected(ready.error()));
-    opened.set_value(engine.features());
+    const auto confined = confine_thread();
+    if (!confined) return opened.set_value(tl::unexpected(confined.error()));
+    opened.set_value(engine.features() + (*confined ? " seccomp" : ""));
     engine.run();
 }
 
@@ -205,6 +208,8 @@ int run() {
         // Engines that run already end with the process; nothing has been promised to anybody yet.
         std::_Exit(1);
     }
+    // This thread only waits from here on. If it cannot be confined the engines could not either, and have said so.
+    (void)confine_thread();
     for (std::thread& thread : outcome.threads) thread.join();
     return 0;
 }

@@ -1,6 +1,6 @@
 #include "dataplane/loop/listeners.h"
 
-#include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -14,7 +14,7 @@ namespace {
 constexpr uint64_t kPauseNs = 50'000'000;
 constexpr int kShedPerPause = 64;
 
-UniqueFd open_reserve() { return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+UniqueFd open_reserve() { return UniqueFd(::eventfd(0, EFD_CLOEXEC)); }
 
 }  // namespace
 
