@@ -71,9 +71,9 @@ Result<void> pin(int core) {
     return {};
 }
 
-// Gives the calling thread a descriptor table of its own. Engines share no socket, so they need not share the table: the
-// kernel then looks descriptors up without counting references, new ones take no common lock, and RLIMIT_NOFILE counts
-// for each engine instead of for all together.
+// Gives the calling thread a descriptor table of its own. Engines share no socket, so they need not share the table:
+// the kernel then looks descriptors up without counting references, new ones take no common lock, and RLIMIT_NOFILE
+// counts for each engine instead of for all together.
 Result<void> own_descriptors() {
     if (::unshare(CLONE_FILES) != 0) return fail(std::string("unshare(CLONE_FILES): ") + std::strerror(errno));
     return {};
@@ -120,8 +120,10 @@ Outcome start(const ring::Bootstrap& bootstrap, ring::Region& region, SessionReg
     outcome.memory_budget = shares.memory_budget;
     if (shares.streams < bootstrap.limits.streams)
         log_warn("fewer streams than configured: not enough descriptors",
-                 {{"streams", shares.streams}, {"max_streams", bootstrap.limits.streams},
-                  {"descriptors", descriptor_limit()}, {"remedy", "raise LimitNOFILE= or ulimit -n"}});
+                 {{"streams", shares.streams},
+                  {"max_streams", bootstrap.limits.streams},
+                  {"descriptors", descriptor_limit()},
+                  {"remedy", "raise LimitNOFILE= or ulimit -n"}});
     EngineOptions options;
     options.role = bootstrap.role;
     options.busy_poll = bootstrap.busy_poll != 0;
@@ -217,4 +219,6 @@ int run() {
 }  // namespace
 }  // namespace qanat::dataplane
 
-int main() { return qanat::dataplane::run(); }
+int main() {
+    return qanat::dataplane::run();
+}

@@ -11,8 +11,8 @@ namespace qanat {
 
 }  // namespace qanat
 
-#define QANAT_ASSERT(condition)                                                   \
-    do {                                                                          \
-        if (!(condition)) [[unlikely]]                                            \
-            ::qanat::assertion_failed(__FILE__, __LINE__, #condition);            \
+#define QANAT_ASSERT(condition)                                        \
+    do {                                                               \
+        if (!(condition)) [[unlikely]]                                 \
+            ::qanat::assertion_failed(__FILE__, __LINE__, #condition); \
     } while (false)

@@ -1,5 +1,6 @@
 // ByteReader and ByteWriter: the only way the project parses or builds wire bytes. Both are bounded, big-endian, and
-// sticky: after the first overrun every later call does nothing, so a parser reads like the format and checks ok() once.
+// sticky: after the first overrun every later call does nothing, so a parser reads like the format and checks ok()
+// once.
 #pragma once
 
 #include <cstdint>

@@ -29,10 +29,10 @@ enum class Role : uint8_t { client = 1, node = 2 };
 struct DataPlaneLimits {
     uint32_t streams;
     uint32_t sessions;
-    uint32_t unauthenticated;             // connections that have not proved anything yet
-    uint32_t buffer_memory_mb;            // stream buffers; 0 = a quarter of the memory, at most 1024
-    uint32_t handshake_timeout_ms;        // SOCKS handshake
-    uint32_t connect_timeout_ms;          // exit: to the target
+    uint32_t unauthenticated;       // connections that have not proved anything yet
+    uint32_t buffer_memory_mb;      // stream buffers; 0 = a quarter of the memory, at most 1024
+    uint32_t handshake_timeout_ms;  // SOCKS handshake
+    uint32_t connect_timeout_ms;    // exit: to the target
     uint32_t resolve_timeout_ms;
 };
 

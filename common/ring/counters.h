@@ -37,10 +37,10 @@ struct alignas(128) EngineCounters {
     Counter bytes_up;    // application → tunnel on a client, tunnel → target on a node
     Counter bytes_down;  // the other way
     Counter connections_accepted;
-    Counter connections_refused;   // by a cap, before anything was read
-    Counter accept_errors;         // out of descriptors or memory
-    Counter buffer_waits;          // a stream had to wait for buffer memory
-    Counter events_dropped;        // the event ring was full
+    Counter connections_refused;  // by a cap, before anything was read
+    Counter accept_errors;        // out of descriptors or memory
+    Counter buffer_waits;         // a stream had to wait for buffer memory
+    Counter events_dropped;       // the event ring was full
     Counter hop_retries;
     Counter loops;
     std::array<Counter, 45> reserved;

@@ -12,10 +12,10 @@
 namespace qanat::ring {
 
 inline constexpr uint32_t kMessagePayloadMax = 1008;
-inline constexpr uint32_t kControlBytesMax = 960;   // bytes of a control connection in one message
-inline constexpr uint32_t kHandshakeSize = 512;     // MSG1, PROTOCOL.md section 3
+inline constexpr uint32_t kControlBytesMax = 960;  // bytes of a control connection in one message
+inline constexpr uint32_t kHandshakeSize = 512;    // MSG1, PROTOCOL.md section 3
 inline constexpr uint32_t kNameMax = 255;
-inline constexpr uint32_t kResolvedMax = 16;        // addresses in one answer
+inline constexpr uint32_t kResolvedMax = 16;  // addresses in one answer
 inline constexpr uint32_t kPlanHopsPerPart = 30;
 inline constexpr uint32_t kPlanHopsMax = 16384;
 inline constexpr uint32_t kPolicyRulesPerPart = 40;
@@ -292,7 +292,7 @@ struct HopFailed {
     static constexpr MessageType kType = MessageType::hop_failed;
     uint64_t session_id;
     uint32_t node;
-    int32_t error;   // errno, or 0
+    int32_t error;  // errno, or 0
     HopStage stage;
     uint8_t status;  // StreamStatus when the node answered, else 0
     std::array<uint8_t, 6> zero;
@@ -303,9 +303,9 @@ struct StreamEnded {
     uint64_t bytes_up;    // application → target
     uint64_t bytes_down;  // target → application
     uint64_t duration_us;
-    uint32_t node;        // client side: the hop it used
-    uint8_t reason;       // EndReason
-    uint8_t status;       // StreamStatus
+    uint32_t node;   // client side: the hop it used
+    uint8_t reason;  // EndReason
+    uint8_t status;  // StreamStatus
     uint16_t port;
     uint8_t target_size;
     std::array<uint8_t, kNameMax> target;
@@ -319,7 +319,9 @@ struct Drained {
 
 template <class M>
 concept Message = std::is_trivially_copyable_v<M> && std::is_standard_layout_v<M> &&
-                  sizeof(M) <= kMessagePayloadMax && requires { M::kType; };
+                  sizeof(M) <= kMessagePayloadMax&& requires {
+    M::kType;
+};
 
 static_assert(Message<Listen> && Message<InstallSession> && Message<RemoveSession> && Message<NodeKeys> &&
               Message<PlanPart> && Message<PolicyPart> && Message<Users> && Message<ResolveResult> &&

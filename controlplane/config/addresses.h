@@ -14,7 +14,8 @@
 namespace qanat::controlplane {
 
 // "127.0.0.1:1080", "[::1]:1080", "localhost:1080" (127.0.0.1); ":4000", "*:4000" and "[::]:4000" are all addresses of
-// both families. Without a port, `default_port`; port 0 picks a free one. Other names are errors: a listener needs an address of this machine.
+// both families. Without a port, `default_port`; port 0 picks a free one. Other names are errors: a listener needs an
+// address of this machine.
 [[nodiscard]] Result<wire::Endpoint> parse_listen(std::string_view text, uint16_t default_port);
 
 // An address with or without the id of the node behind it.

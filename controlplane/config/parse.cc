@@ -232,9 +232,8 @@ Config read_root(const Json::Value& value, const std::string& file, ConfigProble
     root.read_object("log", {"level", "format"}, [&](JsonObject& object) { read_log(object, config.log); });
     root.read_object("data_plane", {"cores", "max_streams", "busy_poll", "suites", "shutdown_grace"},
                      [&](JsonObject& object) { read_data_plane(object, value["data_plane"], config.data_plane); });
-    root.read_object(
-        "limits", {"sessions", "unauthenticated", "buffer_memory_mb", "resolver_queries"},
-        [&](JsonObject& object) { read_limits(object, config.limits); });
+    root.read_object("limits", {"sessions", "unauthenticated", "buffer_memory_mb", "resolver_queries"},
+                     [&](JsonObject& object) { read_limits(object, config.limits); });
     return config;
 }
 

@@ -5,8 +5,8 @@
 
 namespace qanat::dataplane {
 
-// Installs a system call filter on the calling thread: what moving bytes between TCP sockets needs, and nothing else. No
-// file can be opened, no program started, no socket made but for TCP over IPv4 and IPv6, no memory made executable;
+// Installs a system call filter on the calling thread: what moving bytes between TCP sockets needs, and nothing else.
+// No file can be opened, no program started, no socket made but for TCP over IPv4 and IPv6, no memory made executable;
 // what is not allowed fails with EPERM. The engine's io_uring has its own list (Uring::open), because a ring's
 // operations do not pass through this filter.
 //

@@ -16,7 +16,9 @@
 namespace qanat::dataplane {
 namespace {
 
-tl::unexpected<Error> failed(const std::string& what) { return fail(what + ": " + std::strerror(errno)); }
+tl::unexpected<Error> failed(const std::string& what) {
+    return fail(what + ": " + std::strerror(errno));
+}
 
 // capset(2) without libcap: one capability, permitted and effective.
 bool keep_only(unsigned capability) {
@@ -28,7 +30,8 @@ bool keep_only(unsigned capability) {
 
 Result<void> become(const std::string& user) {
     const passwd* entry = ::getpwnam(user.c_str());
-    if (entry == nullptr) return fail("the user '" + user + "' does not exist: create it (useradd --system " + user + ")");
+    if (entry == nullptr)
+        return fail("the user '" + user + "' does not exist: create it (useradd --system " + user + ")");
     if (::prctl(PR_SET_KEEPCAPS, 1) != 0) return failed("prctl(PR_SET_KEEPCAPS)");
     if (::setgroups(0, nullptr) != 0) return failed("setgroups");
     if (::setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) != 0) return failed("setresgid");

@@ -14,8 +14,8 @@ constexpr uint64_t kMiB = 1024 * 1024;
 constexpr uint64_t kBufferMemoryMaxMiB = 1024;  // of the automatic choice
 constexpr uint32_t kChunksMin = 64;             // of one engine, whatever was configured: a few bursts
 constexpr uint64_t kDescriptorsPerStream = 2;
-constexpr uint64_t kDescriptorsReserved = 64;   // rings, listeners, logs, and one for refusing
-constexpr uint64_t kSessionBytes = 12 * 1024;   // secrets, replay window at its default size, table entries
+constexpr uint64_t kDescriptorsReserved = 64;  // rings, listeners, logs, and one for refusing
+constexpr uint64_t kSessionBytes = 12 * 1024;  // secrets, replay window at its default size, table entries
 
 uint32_t share(uint64_t whole, uint32_t engines) {
     return static_cast<uint32_t>(std::max<uint64_t>((whole + engines - 1) / engines, 1));
@@ -26,7 +26,8 @@ uint32_t share(uint64_t whole, uint32_t engines) {
 Shares divide(const ring::DataPlaneLimits& limits, uint32_t engines, uint64_t descriptors, uint64_t memory_bytes) {
     Shares shares;
     // Every engine has a descriptor table of its own.
-    const uint64_t spare = descriptors > 2 * kDescriptorsReserved ? descriptors - kDescriptorsReserved : descriptors / 2;
+    const uint64_t spare =
+        descriptors > 2 * kDescriptorsReserved ? descriptors - kDescriptorsReserved : descriptors / 2;
     const uint64_t affordable = std::max<uint64_t>(spare / kDescriptorsPerStream, 1) * engines;
     shares.streams = static_cast<uint32_t>(std::min<uint64_t>(limits.streams, affordable));
 

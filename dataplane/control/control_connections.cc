@@ -205,8 +205,8 @@ void ControlConnections::on_timer(Timer& timer) {
         return;
     }
     if (connection.connecting) {
-        connection.reported = services_.report(
-            ring::ControlOpened{.connection = connection.id, .error = ETIMEDOUT, .zero = 0});
+        connection.reported =
+            services_.report(ring::ControlOpened{.connection = connection.id, .error = ETIMEDOUT, .zero = 0});
     }
     end(connection, ETIMEDOUT);
 }

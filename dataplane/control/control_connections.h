@@ -40,7 +40,7 @@ public:
 
 private:
     static constexpr uint32_t kClosingSlots = 64;  // for those that wait for their last completion
-    static constexpr size_t kOutMax = 4096;  // more than the control plane ever has under way on one connection
+    static constexpr size_t kOutMax = 4096;        // more than the control plane ever has under way on one connection
 
     struct Connection {
         Timer timer;
@@ -52,10 +52,10 @@ private:
         bool in_armed = false;
         bool out_armed = false;
         bool connecting = false;
-        bool silent = false;         // discard what comes
+        bool silent = false;  // discard what comes
         bool close_when_sent = false;
-        bool ended = false;          // ControlClosed is due, or sent
-        bool reported = false;       // … sent
+        bool ended = false;     // ControlClosed is due, or sent
+        bool reported = false;  // … sent
         int32_t error = 0;
         std::array<uint8_t, kOutMax> out;
         size_t out_size = 0;

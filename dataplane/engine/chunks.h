@@ -56,8 +56,8 @@ public:
     [[nodiscard]] uint32_t size() const { return size_; }
 
     void append(ChunkPool& pool, const uint8_t* bytes, size_t size);
-    // The bytes from the front on, piece by piece, as far as `out` has room. Returns how many pieces there are; they are
-    // valid until the next call.
+    // The bytes from the front on, piece by piece, as far as `out` has room. Returns how many pieces there are; they
+    // are valid until the next call.
     [[nodiscard]] size_t pieces(ChunkPool& pool, std::span<iovec> out) const;
     void consume(ChunkPool& pool, size_t size);
     void clear(ChunkPool& pool);

@@ -9,15 +9,15 @@
 namespace qanat::dataplane {
 
 enum class OpKind : uint8_t {
-    none = 0,      // nobody waits for it (cancellations)
-    accept,        // slot = listener
-    commands,      // the command eventfd
-    seal,          // stream: lane plain → tunnel, and the plain side before the relay begins
-    open,          // stream: lane tunnel → plain, and the tunnel side before the relay begins
-    watch,         // stream: what happens to the source of `lane` while that lane does not read it
-    dial,          // stream: connection attempts of the exit; the attempt is in `lane`
-    control_in,    // control connection: readable
-    control_out,   // control connection: connected or writable
+    none = 0,     // nobody waits for it (cancellations)
+    accept,       // slot = listener
+    commands,     // the command eventfd
+    seal,         // stream: lane plain → tunnel, and the plain side before the relay begins
+    open,         // stream: lane tunnel → plain, and the tunnel side before the relay begins
+    watch,        // stream: what happens to the source of `lane` while that lane does not read it
+    dial,         // stream: connection attempts of the exit; the attempt is in `lane`
+    control_in,   // control connection: readable
+    control_out,  // control connection: connected or writable
 };
 
 struct Token {

@@ -20,7 +20,8 @@ public:
     explicit Slab(uint32_t capacity) : capacity_(capacity) {
         const size_t size = sizeof(Slot) * capacity;
         if (capacity == 0) return;
-        void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* memory =
+            ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         QANAT_ASSERT(memory != MAP_FAILED);
         slots_ = static_cast<Slot*>(memory);
     }

@@ -54,7 +54,9 @@ IoResult write_some(int fd, std::span<const iovec> from) {
     return result_of(::sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
-void no_delay(int fd) { set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
+void no_delay(int fd) {
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
 
 bool ended_and_empty(int fd) {
     uint8_t byte = 0;

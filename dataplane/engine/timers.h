@@ -56,9 +56,9 @@ private:
     void find_earliest();
 
     std::array<Timer, kSlots> slots_;
-    uint64_t tick_;              // all slots before this tick have been emptied of what was due
+    uint64_t tick_;               // all slots before this tick have been emptied of what was due
     uint64_t earliest_tick_ = 0;  // no timer is due before it
-    Timer* cursor_ = nullptr;    // within the slot of tick_
+    Timer* cursor_ = nullptr;     // within the slot of tick_
     uint64_t count_ = 0;
 };
 

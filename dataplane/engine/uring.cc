@@ -37,7 +37,8 @@ std::string why_unavailable(int error) {
     if (error == ENOSYS) return "io_uring is missing in this kernel (" + cause + "): Linux 6.1 or later is needed";
     if (error == EPERM)
         return "io_uring is forbidden here (" + cause +
-               "): set the sysctl kernel.io_uring_disabled to 0, or allow io_uring_* in the container's seccomp profile";
+               "): set the sysctl kernel.io_uring_disabled to 0, or allow io_uring_* in the container's seccomp "
+               "profile";
     if (error == ENOMEM)
         return "no memory for an io_uring (" + cause + "): raise the memlock limit (ulimit -l, LimitMEMLOCK=)";
     return "io_uring cannot be set up: " + cause;

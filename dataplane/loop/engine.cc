@@ -58,7 +58,8 @@ Engine::Engine(const EngineOptions& options, SessionRegistry& registry, ring::En
       discarding_(services_, table_),
       client_(services_, table_, relaying_, discarding_),
       control_(services_, options.limits.sessions, options.limits.unauthenticated),
-      exit_(services_, table_, relaying_, discarding_, options.unauthenticated_timeout_ns,
+      dialing_(services_, table_, relaying_, discarding_),
+      exit_(services_, table_, discarding_, dialing_, options.unauthenticated_timeout_ns,
             [this](UniqueFd fd, Bytes first_message, uint64_t deadline_ns) {
                 return control_.adopt(std::move(fd), first_message, deadline_ns);
             }),
@@ -139,24 +140,37 @@ void Engine::apply_commands() {
 void Engine::apply(const ring::MessageView& message) {
     using ring::MessageType;
     switch (message.type()) {
-        case MessageType::listen: return listeners_.open(message.get<ring::Listen>());
-        case MessageType::install_session: return install(message.get<ring::InstallSession>());
+        case MessageType::listen:
+            return listeners_.open(message.get<ring::Listen>());
+        case MessageType::install_session:
+            return install(message.get<ring::InstallSession>());
         case MessageType::remove_session: {
             const uint64_t id = message.get<ring::RemoveSession>().session_id;
             if (sessions_.remove(id)) client_.on_session_removed(id);
             return;
         }
-        case MessageType::node_keys: header_key_ = message.get<ring::NodeKeys>().header_key; return;
+        case MessageType::node_keys:
+            header_key_ = message.get<ring::NodeKeys>().header_key;
+            return;
         case MessageType::plan_part:
             if (plan_.apply(message.get<ring::PlanPart>()) == PartOutcome::complete) client_.on_routes_changed();
             return;
-        case MessageType::policy_part: policy_.apply(message.get<ring::PolicyPart>()); return;
-        case MessageType::users: users_ = Socks5Users(message.get<ring::Users>()); return;
-        case MessageType::resolve_result: return exit_.on_resolved(message.get<ring::ResolveResult>());
-        case MessageType::control_connect: return control_.connect(message.get<ring::ControlConnect>());
-        case MessageType::control_send: return control_.send(message.get<ring::ControlSend>());
-        case MessageType::control_close: return control_.close(message.get<ring::ControlClose>());
-        case MessageType::drain: return drain();
+        case MessageType::policy_part:
+            policy_.apply(message.get<ring::PolicyPart>());
+            return;
+        case MessageType::users:
+            users_ = Socks5Users(message.get<ring::Users>());
+            return;
+        case MessageType::resolve_result:
+            return dialing_.on_resolved(message.get<ring::ResolveResult>());
+        case MessageType::control_connect:
+            return control_.connect(message.get<ring::ControlConnect>());
+        case MessageType::control_send:
+            return control_.send(message.get<ring::ControlSend>());
+        case MessageType::control_close:
+            return control_.close(message.get<ring::ControlClose>());
+        case MessageType::drain:
+            return drain();
         case MessageType::stop:
             stopping_ = true;
             drain();
@@ -165,7 +179,8 @@ void Engine::apply(const ring::MessageView& message) {
         case MessageType::settings:
             services_.stream_events = message.get<ring::Settings>().stream_events != 0;
             return;
-        default: return;  // events do not come this way; the receiver has refused them
+        default:
+            return;  // events do not come this way; the receiver has refused them
     }
 }
 
@@ -182,9 +197,15 @@ void Engine::fire_timers() {
     services_.now_ns = monotonic_ns();
     while (Timer* timer = timers_.expired(services_.now_ns)) {
         switch (timer->kind) {
-            case Timer::Kind::stream: on_stream_timer(*static_cast<Stream*>(timer->owner)); break;
-            case Timer::Kind::control: control_.on_timer(*timer); break;
-            case Timer::Kind::listener: listeners_.on_timer(*timer); break;
+            case Timer::Kind::stream:
+                on_stream_timer(*static_cast<Stream*>(timer->owner));
+                break;
+            case Timer::Kind::control:
+                control_.on_timer(*timer);
+                break;
+            case Timer::Kind::listener:
+                listeners_.on_timer(*timer);
+                break;
         }
     }
 }
@@ -194,32 +215,43 @@ void Engine::on_stream_timer(Stream& stream) {
         case Phase::socks:
         case Phase::hop_wait:
         case Phase::hop_connect:
-        case Phase::hop_response: return client_.on_timer(stream);
+        case Phase::hop_response:
+            return client_.on_timer(stream);
         case Phase::first_flight:
         case Phase::parked:
+            return exit_.on_timer(stream);
         case Phase::resolving:
-        case Phase::dialing: return exit_.on_timer(stream);
-        case Phase::relaying: return relaying_.on_timer(stream);
-        case Phase::discarding: return discarding_.on_timer(stream);
-        case Phase::closing: return;
+        case Phase::dialing:
+            return dialing_.on_timer(stream);
+        case Phase::relaying:
+            return relaying_.on_timer(stream);
+        case Phase::discarding:
+            return discarding_.on_timer(stream);
+        case Phase::closing:
+            return;
     }
 }
 
 void Engine::dispatch(const Completion& completion) {
     switch (completion.token.kind) {
-        case OpKind::accept: return listeners_.on_completion(completion);
+        case OpKind::accept:
+            return listeners_.on_completion(completion);
         case OpKind::commands:
             if (completion.token.lane == kLifelineToken.lane) return lose_control_plane();
             commands_.drain_eventfd();
             if (!completion.more) io_.poll_multishot(commands_.event_fd(), kCommandsToken);
             return;
-        case OpKind::control_in: return control_.on_in(completion);
-        case OpKind::control_out: return control_.on_out(completion);
+        case OpKind::control_in:
+            return control_.on_in(completion);
+        case OpKind::control_out:
+            return control_.on_out(completion);
         case OpKind::seal:
         case OpKind::open:
         case OpKind::watch:
-        case OpKind::dial: return dispatch_stream(completion);
-        case OpKind::none: return;
+        case OpKind::dial:
+            return dispatch_stream(completion);
+        case OpKind::none:
+            return;
     }
 }
 
@@ -227,16 +259,18 @@ void Engine::dispatch_stream(const Completion& completion) {
     Stream* stream = table_.find(completion.token.slot, completion.token.generation);
     if (stream == nullptr || !table_.take(*stream, completion)) return;
     const OpKind kind = completion.token.kind;
-    if (kind == OpKind::dial) return exit_.on_dial_ready(*stream, completion.token.lane);
+    if (kind == OpKind::dial) return dialing_.on_dial_ready(*stream, completion.token.lane);
     switch (stream->phase) {
-        case Phase::socks: return client_.on_plain_ready(*stream);
+        case Phase::socks:
+            return client_.on_plain_ready(*stream);
         case Phase::hop_wait:
         case Phase::hop_connect:
         case Phase::hop_response:
             if (kind == OpKind::watch) return client_.on_watch(*stream, completion.result);
             return client_.on_tunnel_ready(*stream);
         case Phase::first_flight:
-        case Phase::parked: return exit_.on_tunnel_ready(*stream);
+        case Phase::parked:
+            return exit_.on_tunnel_ready(*stream);
         case Phase::relaying:
             if (kind == OpKind::watch) return relaying_.on_watch(*stream, completion.token.lane, completion.result);
             return relaying_.on_ready(*stream, kind == OpKind::seal ? kSealLane : kOpenLane, completion.result);
@@ -244,8 +278,10 @@ void Engine::dispatch_stream(const Completion& completion) {
             if (kind == OpKind::watch) return;  // it reads now
             return kind == OpKind::seal ? discarding_.on_plain_ready(*stream) : discarding_.on_tunnel_ready(*stream);
         case Phase::resolving:
-        case Phase::dialing: return exit_.on_watch(*stream, completion.result);
-        case Phase::closing: return;
+        case Phase::dialing:
+            return dialing_.on_watch(*stream, completion.result);
+        case Phase::closing:
+            return;
     }
 }
 

@@ -21,10 +21,10 @@ struct EngineOptions {
     uint32_t index = 0;
     ring::Role role = ring::Role::client;
     bool busy_poll = false;
-    ring::DataPlaneLimits limits{};             // this engine's share
+    ring::DataPlaneLimits limits{};  // this engine's share
     uint32_t chunks = 0;
-    uint64_t unauthenticated_timeout_ns = 0;    // PROTOCOL.md section 8: drawn once per process
-    int lifeline = -1;                          // hangs up when the control plane is gone
+    uint64_t unauthenticated_timeout_ns = 0;       // PROTOCOL.md section 8: drawn once per process
+    int lifeline = -1;                             // hangs up when the control plane is gone
     const std::atomic<bool>* terminate = nullptr;  // set by SIGTERM; obeyed only without a control plane
 };
 
@@ -78,6 +78,7 @@ private:
     Discarding discarding_;
     ClientOpening client_;
     ControlConnections control_;
+    TargetDialing dialing_;
     ExitOpening exit_;
     Listeners listeners_;
 

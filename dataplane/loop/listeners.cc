@@ -14,7 +14,9 @@ namespace {
 constexpr uint64_t kPauseNs = 50'000'000;
 constexpr int kShedPerPause = 64;
 
-UniqueFd open_reserve() { return UniqueFd(::eventfd(0, EFD_CLOEXEC)); }
+UniqueFd open_reserve() {
+    return UniqueFd(::eventfd(0, EFD_CLOEXEC));
+}
 
 }  // namespace
 
@@ -56,7 +58,9 @@ void Listeners::open(const ring::Listen& command) {
     services_.report(result);
 }
 
-void Listeners::accept(Listener& listener) { services_.io.accept_multishot(listener.fd.get(), token(listener)); }
+void Listeners::accept(Listener& listener) {
+    services_.io.accept_multishot(listener.fd.get(), token(listener));
+}
 
 void Listeners::on_completion(const Completion& completion) {
     UniqueFd fd(completion.result);
@@ -79,7 +83,8 @@ void Listeners::on_completion(const Completion& completion) {
             ring::add(services_.counters.accept_errors);
             shed(listener);
             return services_.timers.arm(listener.timer, services_.now_ns + kPauseNs);
-        default: return accept(listener);  // of one connection only (ECONNABORTED, EPERM, …)
+        default:
+            return accept(listener);  // of one connection only (ECONNABORTED, EPERM, …)
     }
 }
 

@@ -26,7 +26,9 @@ BurstBuffer::BurstBuffer() {
     memory_ = static_cast<uint8_t*>(memory);
 }
 
-BurstBuffer::~BurstBuffer() { ::munmap(memory_, kSize); }
+BurstBuffer::~BurstBuffer() {
+    ::munmap(memory_, kSize);
+}
 
 bool flush_backlog(Lane& lane, ChunkPool& chunks, int sink_fd, Move& move) {
     std::array<iovec, kBurstRecordsMax + 4> pieces;  // a whole burst, and its carry
@@ -65,7 +67,8 @@ void adapt_burst(Lane& lane, size_t records_read, bool source_filled_it) {
         lane.sink_is_behind = true;
     else if (whole_burst)
         lane.sink_is_behind = false;
-    if (whole_burst && source_filled_it && lane.backlog.empty() && lane.burst_steps < kBurstStepsMax) ++lane.burst_steps;
+    if (whole_burst && source_filled_it && lane.backlog.empty() && lane.burst_steps < kBurstStepsMax)
+        ++lane.burst_steps;
 }
 
 }  // namespace qanat::dataplane

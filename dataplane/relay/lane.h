@@ -24,31 +24,31 @@ inline constexpr uint32_t kChunksPerRecord = Backlog::chunks_for(wire::kRecordSi
 inline constexpr unsigned kBurstsPerTurn = 1;  // then other streams come first
 
 enum class Move : uint8_t {
-    wait_source,     // call again when the source is readable
-    wait_sink,       // call again when the sink is writable
-    wait_memory,     // call again when chunks have been released
-    yield,           // call again soon: there is more to do
-    finished,        // the source ended, everything was passed on, the sink's direction is shut down
-    source_failed,   // reset or broken
+    wait_source,    // call again when the source is readable
+    wait_sink,      // call again when the sink is writable
+    wait_memory,    // call again when chunks have been released
+    yield,          // call again soon: there is more to do
+    finished,       // the source ended, everything was passed on, the sink's direction is shut down
+    source_failed,  // reset or broken
     sink_failed,
-    truncated,       // open: the source ended without an authenticated close
-    aborted,         // open: the far side sent an authenticated abort
-    bad_record,      // open: forged, malformed or not allowed here
-    key_exhausted,   // seal: too many bytes under one key
+    truncated,      // open: the source ended without an authenticated close
+    aborted,        // open: the far side sent an authenticated abort
+    bad_record,     // open: forged, malformed or not allowed here
+    key_exhausted,  // seal: too many bytes under one key
 };
 
 struct Lane {
     wire::DirectionKey key;
-    uint64_t key_tag = 0;   // names this key in the KeyCache
-    uint64_t bytes = 0;     // application bytes passed on
-    Backlog backlog;        // transformed, not yet taken by the sink
+    uint64_t key_tag = 0;         // names this key in the KeyCache
+    uint64_t bytes = 0;           // application bytes passed on
+    Backlog backlog;              // transformed, not yet taken by the sink
     ChunkIndex carry = kNoChunk;  // open: undigested bytes of the source, less than a chunk
     uint16_t carry_size = 0;
     uint8_t burst_steps = 0;
-    uint8_t empty_records = 0;  // in a row
+    uint8_t empty_records = 0;    // in a row
     bool sink_is_behind = false;  // it did not take all of a burst
-    bool carry_is_new = false;  // open: the carry has not been looked at; do so before reading
-    bool ending = false;        // the source's end has been seen; shut the sink down when the backlog is empty
+    bool carry_is_new = false;    // open: the carry has not been looked at; do so before reading
+    bool ending = false;          // the source's end has been seen; shut the sink down when the backlog is empty
     bool done = false;
 
     void release(ChunkPool& chunks, KeyCache& keys);

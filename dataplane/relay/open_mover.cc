@@ -39,7 +39,7 @@ private:
 };
 
 struct Digest {
-    size_t consumed = 0;             // bytes of whole records
+    size_t consumed = 0;               // bytes of whole records
     Move verdict = Move::wait_source;  // or what ends the lane after delivery: aborted, bad_record
 };
 
@@ -75,7 +75,8 @@ Digest open_records(Lane& lane, KeyCache& keys, MutableBytes input, Contents& co
                 }
                 digest.verdict = Move::aborted;
                 return digest;
-            case wire::ContentType::control: return bad();
+            case wire::ContentType::control:
+                return bad();
         }
     }
     return digest;

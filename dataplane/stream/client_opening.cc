@@ -58,9 +58,12 @@ void ClientOpening::on_plain_ready(Stream& stream) {
             return table_.finish(stream, ring::EndReason::application_reset, PlainEnd::reset);
     }
     switch (step.kind) {
-        case Socks5Server::Step::Kind::need_more: return table_.arm_seal(stream, stream.plain.get(), POLLIN);
-        case Socks5Server::Step::Kind::refuse: return discarding_.linger_plain(stream, step.reason);
-        case Socks5Server::Step::Kind::request: break;
+        case Socks5Server::Step::Kind::need_more:
+            return table_.arm_seal(stream, stream.plain.get(), POLLIN);
+        case Socks5Server::Step::Kind::refuse:
+            return discarding_.linger_plain(stream, step.reason);
+        case Socks5Server::Step::Kind::request:
+            break;
     }
     stream.target = opening.socks.target();
     table_.opening.push_back(stream);
@@ -124,8 +127,8 @@ void ClientOpening::arm_deadline(Stream& stream) {
 
 void ClientOpening::on_watch(Stream& stream, int32_t result) {
     // A FIN with early data before it is a half-close that came early; without any, nobody is waiting any more.
-    const bool closed = (result & (POLLRDHUP | POLLHUP)) != 0 && stream.opening->plain_size == 0 &&
-                        ended_and_empty(stream.plain.get());
+    const bool closed =
+        (result & (POLLRDHUP | POLLHUP)) != 0 && stream.opening->plain_size == 0 && ended_and_empty(stream.plain.get());
     if (result >= 0 && (result & POLLERR) == 0 && !closed) return;
     table_.finish(stream, ring::EndReason::application_reset, PlainEnd::reset);
 }
@@ -161,8 +164,7 @@ void ClientOpening::send_first_flight(Stream& stream) {
     std::array<uint8_t, wire::kRequestSizeMax> request;
     const size_t request_size =
         wire::encode_request(request, {.kind = wire::RequestKind::connect, .flags = 0, .target = stream.target});
-    const size_t padding =
-        wire::padding_for(wire::kClientPreambleSize, request_size, wire::kRequestFlightMultiple);
+    const size_t padding = wire::padding_for(wire::kClientPreambleSize, request_size, wire::kRequestFlightMultiple);
     const size_t size = wire::kClientPreambleSize +
                         wire::seal_record_copy(services_.keys.context(stream.seal.key, stream.seal.key_tag),
                                                stream.seal.key, MutableBytes(flight).subspan(wire::kClientPreambleSize),
@@ -208,8 +210,8 @@ void ClientOpening::read_response(Stream& stream) {
     const auto size = wire::record_size(records);
     if (!size || *size > kFlightMax - wire::kNodePreambleSize) return failed(EBADMSG);
     if (records.size() < *size) return wait();
-    const auto record = wire::open_record(services_.keys.context(stream.open.key, stream.open.key_tag),
-                                          stream.open.key, records.first(*size));
+    const auto record = wire::open_record(services_.keys.context(stream.open.key, stream.open.key_tag), stream.open.key,
+                                          records.first(*size));
     if (!record || record->type != wire::ContentType::control) return failed(EBADMSG);
     const auto response = wire::decode_response(record->content);
     if (!response) return failed(EBADMSG);
@@ -255,8 +257,10 @@ void ClientOpening::on_timer(Stream& stream) {
         return arm_deadline(stream);
     }
     switch (stream.phase) {
-        case Phase::socks: return table_.finish(stream, ring::EndReason::handshake_timeout, PlainEnd::close);
-        case Phase::hop_wait: return refuse(stream, StreamStatus::general_failure, ring::EndReason::no_exit);
+        case Phase::socks:
+            return table_.finish(stream, ring::EndReason::handshake_timeout, PlainEnd::close);
+        case Phase::hop_wait:
+            return refuse(stream, StreamStatus::general_failure, ring::EndReason::no_exit);
         case Phase::hop_connect:
             hop_failed(stream, ring::HopStage::connect, ETIMEDOUT, 0);
             return try_next_hop(stream);
@@ -267,7 +271,8 @@ void ClientOpening::on_timer(Stream& stream) {
                 return refuse(stream, StreamStatus::timed_out, ring::EndReason::connect_timeout);
             hop_failed(stream, ring::HopStage::response, ETIMEDOUT, 0);
             return try_next_hop(stream);
-        default: return;
+        default:
+            return;
     }
 }
 

@@ -1,15 +1,14 @@
-// ExitOpening: from an accepted tunnel connection to a relay with its target.
+// ExitOpening: from an accepted tunnel connection to a request that may be acted on.
 //
-//   first_flight → (parked) → resolving → dialing → relaying
+//   first_flight → (parked) → TargetDialing
 //
-// Order of PROTOCOL.md section 4: nothing of a connection is acted on before its first record is authenticated; then
-// policy, resolution, policy again on each address that would really be dialled, Happy Eyeballs, RESPONSE.
+// Order of PROTOCOL.md section 4: nothing of a connection is acted on before its first record is authenticated.
 #pragma once
 
 #include <functional>
 
 #include "dataplane/stream/discarding.h"
-#include "dataplane/stream/relaying.h"
+#include "dataplane/stream/target_dialing.h"
 
 namespace qanat::dataplane {
 
@@ -18,16 +17,12 @@ public:
     // Takes over an accepted connection that carries a session handshake (MSG1); false when there is no room for it.
     using ControlHandOver = std::function<bool(UniqueFd fd, Bytes first_message, uint64_t deadline_ns)>;
 
-    ExitOpening(EngineServices& services, StreamTable& table, Relaying& relaying, Discarding& discarding,
+    ExitOpening(EngineServices& services, StreamTable& table, Discarding& discarding, TargetDialing& dialing,
                 uint64_t unauthenticated_timeout_ns, ControlHandOver hand_over);
 
     void on_accept(UniqueFd fd);
     void on_tunnel_ready(Stream& stream);  // Phase::first_flight, parked
-    void on_dial_ready(Stream& stream, uint8_t lane);
-    void on_resolved(const ring::ResolveResult& result);
-    // Something happened to the client's side while the target is being reached.
-    void on_watch(Stream& stream, int32_t result);
-    void on_timer(Stream& stream);
+    void on_timer(Stream& stream);         // the same phases
     // Nobody may come back to a parked stream when the node is leaving.
     void end_parked();
 
@@ -38,24 +33,13 @@ private:
     void digest_parked(Stream& stream);
     // `consumed`: bytes at the front of the flight that the request's record took.
     void on_request(Stream& stream, Bytes content, size_t consumed);
-    void resolve(Stream& stream);
-    void dial(Stream& stream, std::span<const wire::Endpoint> candidates);
-    void advance_dial(Stream& stream);
-    void connected(Stream& stream, size_t slot);
-    void arm_opening_deadline(Stream& stream);
-
-    // Draws the node's random, sets the sealing key and writes the preamble.
-    void make_preamble(Stream& stream, std::span<uint8_t, wire::kNodePreambleSize> out);
-    void send_preamble(Stream& stream);
-    [[nodiscard]] bool respond(Stream& stream, const wire::Response& response);
-    void refuse(Stream& stream, wire::StreamStatus status, ring::EndReason reason, wire::Reason why);
     void leave_unauthenticated(Stream& stream);
     [[nodiscard]] SharedSession* find_session(uint64_t id);
 
     EngineServices& services_;
     StreamTable& table_;
-    Relaying& relaying_;
     Discarding& discarding_;
+    TargetDialing& dialing_;
     uint64_t unauthenticated_timeout_ns_;
     ControlHandOver hand_over_;
 };

@@ -15,7 +15,9 @@ constexpr uint64_t kWatchAfterNs = 1'000'000'000;
 constexpr uint64_t kKeepAliveAfterNs = 10'000'000'000;
 
 // The sink of a lane is the source of the other one.
-constexpr uint8_t other(uint8_t lane) { return lane == kSealLane ? kOpenLane : kSealLane; }
+constexpr uint8_t other(uint8_t lane) {
+    return lane == kSealLane ? kOpenLane : kSealLane;
+}
 
 }  // namespace
 
@@ -71,7 +73,8 @@ void Relaying::settle(Stream& stream, uint8_t lane, Move move) {
         sealing ? table_.arm_seal(stream, fd, events) : table_.arm_open(stream, fd, events);
     };
     switch (move) {
-        case Move::wait_source: return arm(source, POLLIN);
+        case Move::wait_source:
+            return arm(source, POLLIN);
         case Move::wait_sink:
             table_.deadline(stream, services_.now_ns + kWatchAfterNs);
             if ((stream.watch_armed & other(lane)) == 0) return arm(sink, POLLOUT);
@@ -92,7 +95,8 @@ void Relaying::settle(Stream& stream, uint8_t lane, Move move) {
             else
                 table_.deadline(stream, services_.now_ns + kWatchAfterNs);
             return;
-        default: return end(stream, move, lane);
+        default:
+            return end(stream, move, lane);
     }
 }
 
@@ -101,13 +105,26 @@ void Relaying::end(Stream& stream, Move move, uint8_t lane) {
     const bool sealing = lane == kSealLane;
     EndReason reason = EndReason::none;
     switch (move) {
-        case Move::source_failed: reason = sealing ? EndReason::application_reset : EndReason::tunnel_reset; break;
-        case Move::sink_failed: reason = sealing ? EndReason::tunnel_reset : EndReason::application_reset; break;
-        case Move::truncated: reason = EndReason::tunnel_reset; break;
-        case Move::aborted: reason = EndReason::peer_abort; break;
-        case Move::bad_record: reason = EndReason::protocol_error; break;
-        case Move::key_exhausted: reason = EndReason::key_exhausted; break;
-        default: QANAT_ASSERT(false);
+        case Move::source_failed:
+            reason = sealing ? EndReason::application_reset : EndReason::tunnel_reset;
+            break;
+        case Move::sink_failed:
+            reason = sealing ? EndReason::tunnel_reset : EndReason::application_reset;
+            break;
+        case Move::truncated:
+            reason = EndReason::tunnel_reset;
+            break;
+        case Move::aborted:
+            reason = EndReason::peer_abort;
+            break;
+        case Move::bad_record:
+            reason = EndReason::protocol_error;
+            break;
+        case Move::key_exhausted:
+            reason = EndReason::key_exhausted;
+            break;
+        default:
+            QANAT_ASSERT(false);
     }
     const bool far_side_knows = reason == EndReason::tunnel_reset || reason == EndReason::peer_abort;
     if (!far_side_knows && !seal_abort(stream.seal, services_.mover(), stream.tunnel.get()))

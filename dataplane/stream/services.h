@@ -32,8 +32,8 @@ struct EngineServices {
     RoutingPlan& plan;
     ExitPolicy& policy;
     Socks5Users& users;
-    const ring::DataPlaneLimits& limits;  // this engine's share
-    std::array<uint8_t, 32>& header_key;  // exit: K_hdr
+    const ring::DataPlaneLimits& limits;   // this engine's share
+    std::array<uint8_t, 32>& header_key;   // exit: K_hdr
     std::function<void()> drain_commands;  // applies commands that wait in the ring, now
     uint64_t now_ns = 0;                   // of this turn
     uint64_t next_key_tag = 1;

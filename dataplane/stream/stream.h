@@ -35,13 +35,13 @@ enum class Phase : uint8_t {
     dialing,
     // both
     relaying,
-    discarding,    // everything is said; what still comes is read and thrown away until the deadline
-    closing,       // waits for its last completions
+    discarding,  // everything is said; what still comes is read and thrown away until the deadline
+    closing,     // waits for its last completions
 };
 
 enum class StreamSide : uint8_t { client, exit };
 
-inline constexpr size_t kFlightMax = 2048;     // bytes of the other side's first flight that are read at once
+inline constexpr size_t kFlightMax = 2048;       // bytes of the other side's first flight that are read at once
 inline constexpr size_t kPlainBufferMax = 1536;  // SOCKS5 messages, and early data behind them
 inline constexpr size_t kTriesMax = 8;
 
@@ -62,8 +62,8 @@ struct Opening {
     uint64_t give_up_ns = 0;  // when the application gets an answer at the latest
     std::array<uint32_t, kTriesMax> tried{};
     uint8_t tries = 0;
-    bool node_answered = false;   // its preamble has come: it is alive and works on the request
-    bool over_capacity = false;   // accepted only to be refused by name
+    bool node_answered = false;  // its preamble has come: it is alive and works on the request
+    bool over_capacity = false;  // accepted only to be refused by name
 
     // exit
     Dialer dialer;
@@ -83,24 +83,24 @@ struct Stream {
     uint8_t tunnel_try = 0;  // tells operations on an abandoned tunnel connection from current ones
     bool seal_armed = false;
     bool open_armed = false;
-    uint8_t watch_armed = 0;    // bit per lane: its source is being watched
-    uint8_t dial_armed = 0;     // bit per attempt slot
-    uint8_t ready_lanes = 0;    // kSealLane | kOpenLane: run again soon
-    uint8_t memory_lanes = 0;   // wait for chunks
-    uint8_t sink_lanes = 0;     // wait for their sink, which is the other lane's source, through its watch
+    uint8_t watch_armed = 0;   // bit per lane: its source is being watched
+    uint8_t dial_armed = 0;    // bit per attempt slot
+    uint8_t ready_lanes = 0;   // kSealLane | kOpenLane: run again soon
+    uint8_t memory_lanes = 0;  // wait for chunks
+    uint8_t sink_lanes = 0;    // wait for their sink, which is the other lane's source, through its watch
     bool counted_unauthenticated = false;
-    bool counted = false;       // in streams_active and streams_total
+    bool counted = false;  // in streams_active and streams_total
     ring::EndReason reason = ring::EndReason::none;
-    uint8_t status = 0;         // StreamStatus that the application or client was told
-    uint32_t node = 0;          // client: the hop in use
+    uint8_t status = 0;  // StreamStatus that the application or client was told
+    uint32_t node = 0;   // client: the hop in use
     uint64_t accepted_ns = 0;
-    UniqueFd plain;             // application or target
+    UniqueFd plain;  // application or target
     UniqueFd tunnel;
-    Lane seal;                  // plain → tunnel
-    Lane open;                  // tunnel → plain
+    Lane seal;  // plain → tunnel
+    Lane open;  // tunnel → plain
     Opening* opening = nullptr;
     Timer timer;
-    ListHook<Stream> phase_hook;   // the list of its phase: unauthenticated, opening
+    ListHook<Stream> phase_hook;  // the list of its phase: unauthenticated, opening
     ListHook<Stream> ready_hook;
     ListHook<Stream> memory_hook;
     ListHook<Stream> sweep_hook;

@@ -46,7 +46,8 @@ Stream* StreamTable::find(uint64_t handle) {
 }
 
 Token StreamTable::token(const Stream& stream, OpKind kind, uint8_t lane) const {
-    return {.kind = kind, .lane = lane, .generation = streams_.generation_of(&stream), .slot = streams_.index_of(&stream)};
+    return {
+        .kind = kind, .lane = lane, .generation = streams_.generation_of(&stream), .slot = streams_.index_of(&stream)};
 }
 
 void StreamTable::arm_seal(Stream& stream, int fd, uint32_t events) {
@@ -95,12 +96,16 @@ bool StreamTable::take(Stream& stream, const Completion& completion) {
             if (!completion.more)
                 stream.watch_armed = static_cast<uint8_t>(stream.watch_armed & ~completion.token.lane);
             return true;
-        case OpKind::dial: return stream.phase == Phase::dialing;
-        default: return false;
+        case OpKind::dial:
+            return stream.phase == Phase::dialing;
+        default:
+            return false;
     }
 }
 
-void StreamTable::cancel(Stream& stream, OpKind kind, uint8_t lane) { services_.io.cancel(token(stream, kind, lane)); }
+void StreamTable::cancel(Stream& stream, OpKind kind, uint8_t lane) {
+    services_.io.cancel(token(stream, kind, lane));
+}
 
 void StreamTable::abandon_tunnel(Stream& stream) {
     if (stream.open_armed) cancel(stream, OpKind::open, stream.tunnel_try);
@@ -173,8 +178,8 @@ void StreamTable::report_end(const Stream& stream) {
     event.reason = static_cast<uint8_t>(stream.reason);
     event.status = stream.status;
     event.port = stream.target.port();
-    const std::string name = stream.target.is_name() ? std::string(stream.target.name())
-                                                     : stream.target.endpoint().ip.format();
+    const std::string name =
+        stream.target.is_name() ? std::string(stream.target.name()) : stream.target.endpoint().ip.format();
     event.target_size = static_cast<uint8_t>(std::min<size_t>(name.size(), event.target.size()));
     std::memcpy(event.target.data(), name.data(), event.target_size);
     services_.report(event);

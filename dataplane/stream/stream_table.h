@@ -31,7 +31,8 @@ public:
 
     // A new stream with an Opening, or nullptr when even the refusal slots are taken.
     Stream* acquire(StreamSide side, Phase phase);
-    // From now on this connection is a stream in the counters: a SOCKS client at once, a tunnel once it is authenticated.
+    // From now on this connection is a stream in the counters: a SOCKS client at once, a tunnel once it is
+    // authenticated.
     void count(Stream& stream);
     [[nodiscard]] bool over_capacity() const { return counted_ > services_.limits.streams; }
     [[nodiscard]] uint32_t active() const { return streams_.used(); }

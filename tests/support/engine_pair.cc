@@ -56,7 +56,9 @@ LoneEngine::LoneEngine(ring::Role role, ring::DataPlaneLimits limits, uint32_t c
     if (auto result = ready.get(); !result) throw std::runtime_error(result.error().message);
 }
 
-LoneEngine::~LoneEngine() { stop(); }
+LoneEngine::~LoneEngine() {
+    stop();
+}
 
 void LoneEngine::stop() {
     if (!thread_.joinable()) return;
@@ -95,8 +97,12 @@ EnginePair::EnginePair(crypto::Suite suite, ring::DataPlaneLimits limits, uint32
     policy.version = 1;
     policy.total = 1;
     policy.count = 1;
-    policy.rules[0] = {.ip = {}, .family = 4, .bits = 0, .action = ring::PolicyAction::allow,
-                       .origin = ring::PolicyOrigin::config, .number = 0};
+    policy.rules[0] = {.ip = {},
+                       .family = 4,
+                       .bits = 0,
+                       .action = ring::PolicyAction::allow,
+                       .origin = ring::PolicyOrigin::config,
+                       .number = 0};
     exit.tell(policy);
     install_session(1001);
     route_to(tunnel_port);

@@ -64,8 +64,8 @@ ring::RingEndpoint loopback(uint16_t port);
 
 class EnginePair {
 public:
-    explicit EnginePair(crypto::Suite suite = crypto::Suite::aes_128_gcm,
-                        ring::DataPlaneLimits limits = small_limits(), uint32_t chunks = 256);
+    explicit EnginePair(crypto::Suite suite = crypto::Suite::aes_128_gcm, ring::DataPlaneLimits limits = small_limits(),
+                        uint32_t chunks = 256);
 
     // Installs one more session on both sides; new streams use it.
     void install_session(uint64_t id);

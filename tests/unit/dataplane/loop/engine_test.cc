@@ -13,9 +13,9 @@
 namespace qanat::dataplane {
 namespace {
 
-using testing::EnginePair;
 using ::qanat::testing::TestListener;
 using ::qanat::testing::TestSocket;
+using testing::EnginePair;
 
 std::string socks_request(uint16_t port) {
     std::string request("\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01", 11);

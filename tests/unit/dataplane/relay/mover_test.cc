@@ -34,7 +34,8 @@ struct Pipe {
     std::string read_available() {
         std::string all;
         char buffer[65536];
-        for (ssize_t count = 0; (count = ::recv(ends[1], buffer, sizeof buffer, 0)) > 0;) all.append(buffer, static_cast<size_t>(count));
+        for (ssize_t count = 0; (count = ::recv(ends[1], buffer, sizeof buffer, 0)) > 0;)
+            all.append(buffer, static_cast<size_t>(count));
         return all;
     }
     [[nodiscard]] bool ended() {
