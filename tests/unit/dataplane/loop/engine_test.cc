@@ -9,45 +9,24 @@
 
 #include "tests/support/engine_pair.h"
 #include "tests/support/sockets.h"
+#include "tests/support/streams.h"
 
 namespace qanat::dataplane {
 namespace {
 
 using ::qanat::testing::TestListener;
 using ::qanat::testing::TestSocket;
+using testing::ended;
 using testing::EnginePair;
-
-std::string socks_request(uint16_t port) {
-    std::string request("\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01", 11);
-    request.push_back(static_cast<char>(port >> 8));
-    request.push_back(static_cast<char>(port & 0xff));
-    return request;
-}
-
-struct Opened {
-    TestSocket app;
-    TestSocket target;
-};
-
-Opened open_stream(EnginePair& pair, TestListener& listener) {
-    Opened opened;
-    opened.app = TestSocket::connect(pair.socks_port);
-    opened.app.send(socks_request(listener.port()));
-    opened.target = listener.accept();
-    const std::string reply = opened.app.receive(2 + 10);
-    EXPECT_EQ(reply.substr(0, 6), std::string("\x05\x00\x05\x00\x00\x01", 6));
-    return opened;
-}
+using testing::open_stream;
+using testing::Opened;
+using testing::socks_request;
 
 std::string random_text(size_t size, unsigned seed) {
     std::mt19937_64 random(seed);
     std::string text(size, '\0');
     for (char& c : text) c = static_cast<char>(random());
     return text;
-}
-
-uint64_t ended(testing::LoneEngine& engine, ring::EndReason reason) {
-    return engine.counters().ended[static_cast<size_t>(reason)].load();
 }
 
 // Waits until the counter has the value; the engine writes it a moment after the sockets tell.

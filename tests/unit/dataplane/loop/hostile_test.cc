@@ -12,38 +12,22 @@
 #include "common/wire/stream_messages.h"
 #include "tests/support/engine_pair.h"
 #include "tests/support/sockets.h"
+#include "tests/support/streams.h"
 
 namespace qanat::dataplane {
 namespace {
 
 using ::qanat::testing::TestListener;
 using ::qanat::testing::TestSocket;
+using testing::ended;
 using testing::EnginePair;
 using testing::LoneEngine;
+using testing::open_stream;
+using testing::Opened;
+using testing::socks_request;
 using namespace std::chrono_literals;
 
 constexpr uint64_t kSession = 1001;  // the one that EnginePair installs
-
-std::string socks_request(uint16_t port) {
-    std::string request("\x05\x01\x00\x05\x01\x00\x01\x7f\x00\x00\x01", 11);
-    request.push_back(static_cast<char>(port >> 8));
-    request.push_back(static_cast<char>(port & 0xff));
-    return request;
-}
-
-struct Opened {
-    TestSocket app;
-    TestSocket target;
-};
-
-Opened open_stream(EnginePair& pair, TestListener& listener) {
-    Opened opened;
-    opened.app = TestSocket::connect(pair.socks_port);
-    opened.app.send(socks_request(listener.port()));
-    opened.target = listener.accept();
-    EXPECT_EQ(opened.app.receive(2 + 10).substr(0, 4), std::string("\x05\x00\x05\x00", 4));
-    return opened;
-}
 
 // Sends until nothing was taken for 300 ms; returns how much was.
 size_t send_until_blocked(TestSocket& socket) {
@@ -64,10 +48,6 @@ bool eventually(const std::function<bool()>& condition, std::chrono::millisecond
         std::this_thread::sleep_for(5ms);
     }
     return condition();
-}
-
-uint64_t ended(LoneEngine& engine, ring::EndReason reason) {
-    return engine.counters().ended[static_cast<size_t>(reason)].load();
 }
 
 // Turns in half a second.
