@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "common/base/log.h"
-#include "controlplane/admin/client.h"
+#include "controlplane/admin/operator_commands.h"
 #include "controlplane/app/bootstrap_settings.h"
 #include "controlplane/app/client_app.h"
 #include "controlplane/app/daemon.h"
@@ -28,11 +28,13 @@ std::vector<ListenerSpec> listeners_of(const Config& config, Role role) {
     return listeners;
 }
 
-Result<void> run_daemon(const Config& config, Role role, const Environment& environment) {
+// `read_config` gave `config`, and is asked again for a reload.
+Result<void> run_daemon(const Config& config, Role role, const Environment& environment, LiveConfig::Read read_config) {
     start_log({.component = "control", .level = config.log.level, .format = config.log.format});
     harden_process();
     // Two for each stream, and some for everything else.
     raise_descriptor_limit(2 * uint64_t{config.data_plane.max_streams} + 1024);
+    raise_locked_memory_limit();
     auto keys = load_keys(config, role, environment);
     if (!keys) return tl::unexpected(keys.error());
     const auto bootstrap = make_bootstrap(config, role, Machine::current());
@@ -45,14 +47,17 @@ Result<void> run_daemon(const Config& config, Role role, const Environment& envi
     EventLoop loop;
     Daemon daemon(loop, {.role = role,
                          .config = config,
+                         .read_config = std::move(read_config),
                          .id = keys->id(),
+                         .key_fingerprint = keys->fingerprint(),
                          .listeners = listeners_of(config, role),
                          .data_plane_program = *program,
                          .bootstrap = *bootstrap,
                          .environment = environment});
     const auto addresses = [&daemon] { return daemon.addresses(); };
     if (role == Role::node) {
-        NodeApp app(loop, daemon.port(), config, std::move(*keys), addresses);
+        NodeApp app(loop, daemon.port(), config, std::move(*keys),
+                    {.addresses = addresses, .load = [&daemon] { return daemon.stream_load(); }});
         return daemon.run(app);
     }
     ClientApp app(loop, daemon.port(), config, std::move(*keys), addresses);
@@ -65,17 +70,25 @@ struct RunCommand {
     Result<void> operator()(const KeygenCommand& command) const { return run_keygen(command, environment, std::cout); }
     Result<void> operator()(const IdCommand& command) const { return run_id(command, environment, std::cout); }
     Result<void> operator()(const VersionCommand&) const { return run_version(std::cout); }
-    Result<void> operator()(const StatusCommand& command) const {
-        return run_status(command.admin, command.json ? StatusFormat::json : StatusFormat::table, environment,
-                          std::cout);
+    Result<void> operator()(const StatusCommand& command) const { return run_status(context(command)); }
+    Result<void> operator()(const PeersCommand& command) const { return run_peers(context(command)); }
+    Result<void> operator()(const ReloadCommand& command) const { return run_reload(context(command)); }
+    Result<void> operator()(const ExplainCommand& command) const {
+        return run_explain(context(command), command.target);
     }
-    Result<void> operator()(const NodeCommand& command) const {
-        const auto config = effective_config(command, environment);
-        return config ? run_daemon(*config, Role::node, environment) : tl::unexpected(config.error());
+    Result<void> operator()(const DrainCommand& command) const { return run_drain(context(command), command.timeout); }
+    Result<void> operator()(const NodeCommand& command) const { return run_role(command, Role::node); }
+    Result<void> operator()(const ClientCommand& command) const { return run_role(command, Role::client); }
+
+    [[nodiscard]] OperatorContext context(const AdminFlags& flags) const {
+        return {flags.admin, flags.json ? OutputFormat::json : OutputFormat::table, environment, std::cout};
     }
-    Result<void> operator()(const ClientCommand& command) const {
-        const auto config = effective_config(command, environment);
-        return config ? run_daemon(*config, Role::client, environment) : tl::unexpected(config.error());
+
+    template <class RoleCommand>
+    [[nodiscard]] Result<void> run_role(const RoleCommand& command, Role role) const {
+        const auto read = [&] { return effective_config(command, environment); };
+        const auto config = read();
+        return config ? run_daemon(*config, role, environment, read) : tl::unexpected(config.error());
     }
 };
 

@@ -24,6 +24,7 @@
 #include "dataplane/bootstrap/confinement.h"
 #include "dataplane/bootstrap/privileges.h"
 #include "dataplane/bootstrap/shares.h"
+#include "dataplane/engine/inbox.h"
 #include "dataplane/loop/engine.h"
 
 namespace qanat::dataplane {
@@ -111,12 +112,15 @@ struct Outcome {
     Result<std::string> features;  // of the engines; or why there are none
     std::vector<std::thread> threads;
     std::vector<UniqueFd> fds;  // to hand over: region, then eventfds
+    Inboxes inboxes;            // open as long as the process: the engines' threads know them by number
     uint64_t memory_budget = 0;
 };
 
-Outcome start(const ring::Bootstrap& bootstrap, ring::Region& region, SessionRegistry& registry) {
+Outcome start(const ring::Bootstrap& bootstrap, ring::Region& region, SessionRegistry& registry,
+              RelayMembers& relay_members) {
     Outcome outcome;
-    const Shares shares = divide(bootstrap.limits, bootstrap.engines, descriptor_limit(), memory_bytes());
+    const bool relay = bootstrap.relay != 0;
+    const Shares shares = divide(bootstrap.limits, bootstrap.engines, descriptor_limit(), memory_bytes(), relay);
     outcome.memory_budget = shares.memory_budget;
     if (shares.streams < bootstrap.limits.streams)
         log_warn("fewer streams than configured: not enough descriptors",
@@ -128,10 +132,22 @@ Outcome start(const ring::Bootstrap& bootstrap, ring::Region& region, SessionReg
     options.role = bootstrap.role;
     options.busy_poll = bootstrap.busy_poll != 0;
     options.limits = shares.engine;
+    options.descriptors = descriptor_limit();
     options.chunks = shares.chunks;
     options.unauthenticated_timeout_ns = kUnauthenticatedMinNs + random_u64() % kUnauthenticatedSpanNs;
     options.lifeline = ring::kBootstrapFd;
     options.terminate = &terminate_requested;
+    if (relay) {
+        auto inboxes = Inboxes::make(bootstrap.engines);
+        if (!inboxes) {
+            outcome.features = tl::unexpected(inboxes.error());
+            return outcome;
+        }
+        outcome.inboxes = std::move(*inboxes);
+        options.relay.members = &relay_members;
+        options.relay.pipes = shares.pipes;
+        for (const UniqueFd& inbox : outcome.inboxes.send_ends) options.relay.inboxes.push_back(inbox.get());
+    }
 
     for (uint32_t i = 0; i < bootstrap.engines; ++i) {
         auto command_event = ring::make_eventfd();
@@ -141,6 +157,10 @@ Outcome start(const ring::Bootstrap& bootstrap, ring::Region& region, SessionReg
             return outcome;
         }
         options.index = i;
+        if (relay) {
+            options.relay.engine = i;
+            options.relay.inbox = outcome.inboxes.receive_ends[i].get();
+        }
         EngineStart engine{.options = options,
                            .core = bootstrap.cores[i],
                            .registry = registry,
@@ -193,9 +213,10 @@ int run() {
     auto region = ring::Region::create(bootstrap->engines);
     if (!region) return fail_start(region.error());
     SessionRegistry registry;
+    RelayMembers relay_members;
     Outcome outcome;
     if (auto dropped = drop_privileges(bootstrap->run_as.data()); dropped)
-        outcome = start(*bootstrap, *region, registry);
+        outcome = start(*bootstrap, *region, registry, relay_members);
     else
         outcome.features = tl::unexpected(dropped.error());
 

@@ -10,6 +10,8 @@ build_packages=(
     libsodium-dev       # handshake, key derivation, ChaCha20-Poly1305
     libevent-dev        # the control plane's loop
     libc-ares-dev       # names for exits
+    libhiredis-dev      # discovery: the protocol of Redis
+    libssl-dev          # discovery: TLS towards Redis
     libjsoncpp-dev      # configuration, status
     libcli11-dev        # the command line
     libspdlog-dev       # logs
@@ -27,11 +29,14 @@ test_packages=(
     clang-14 libclang-rt-14-dev                         # the second compiler, libFuzzer
     python3 python3-pytest
     python3-cryptography python3-dissononce             # the second implementation of the protocol, tests/peer
+    redis-tools openssl                                 # a Redis (redis-check-rdb is the server) and a CA for the tests
     python3-socks dante-client curl wget git openssh-client netcat-openbsd iproute2 tcpdump  # programs through the proxy
+    nftables ethtool iputils-ping procps                # networks of several hosts, tests/e2e/topology.py
 )
-# Where systemd runs, this package would start a server on this machine; the tests that want sshd are skipped there.
+# Where systemd runs, these packages would start servers on this machine; the tests that want them are skipped there
+# unless they are installed.
 if [[ ! -d /run/systemd/system ]]; then
-    test_packages+=(openssh-server)
+    test_packages+=(openssh-server prometheus redis-server)
 fi
 
 # shellcheck disable=SC2034

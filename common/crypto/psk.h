@@ -11,6 +11,7 @@ namespace qanat::crypto {
 struct NetworkKeys {
     Secret<32> gate;                     // K_gate: tags MSG1 and CHALLENGE
     Secret<32> noise;                    // K_noise: the psk of Noise
+    Secret<32> discovery;                // K_disc: announcements, section 9
     std::array<uint8_t, 8> fingerprint;  // the only form in which a PSK is ever shown
 };
 

@@ -36,6 +36,7 @@ using Challenge = std::array<uint8_t, kChallengeSize>;
 
 // Capability bits.
 inline constexpr uint32_t kCapabilityAes = 1;
+inline constexpr uint32_t kCapabilityPunch = 2;  // of a node: it answers PUNCH
 
 using BootId = std::array<uint8_t, 16>;
 

@@ -144,6 +144,7 @@ const char* problem(const Bootstrap& message) {
     if (message.log_level > 3) return "log_level";
     if (message.log_json > 1) return "log_json";
     if (message.attach > 1) return "attach";
+    if (message.relay > 1 || (message.relay == 1 && message.role != Role::node)) return "relay";
     if (message.zero != decltype(message.zero){}) return "unused bytes";
     const DataPlaneLimits& limits = message.limits;
     if (limits.streams == 0 || limits.streams > kLimitMax) return "limits.streams";

@@ -19,7 +19,7 @@
 namespace qanat::ring {
 
 inline constexpr uint32_t kBootstrapMagic = 0x51414e54;  // "QANT"
-inline constexpr uint32_t kAbiVersion = 1;
+inline constexpr uint32_t kAbiVersion = 3;
 inline constexpr uint32_t kEnginesMax = 64;
 inline constexpr int kBootstrapFd = 3;
 
@@ -47,7 +47,8 @@ struct Bootstrap {
     uint8_t log_level;  // 0 debug, 1 info, 2 warn, 3 error
     uint8_t log_json;
     uint8_t attach;
-    std::array<uint8_t, 3> zero;
+    uint8_t relay;  // node: 1 = RelaySettings may enable relaying; what that needs is made at start
+    std::array<uint8_t, 2> zero;
     DataPlaneLimits limits;
     std::array<char, 64> run_as;  // user to become when started as root; empty = stay
 };

@@ -17,20 +17,25 @@ namespace {
 template <class... M>
 constexpr bool no_padding = (std::has_unique_object_representations_v<M> && ...);
 static_assert(no_padding<Listen, InstallSession, RemoveSession, NodeKeys, PlanPart, PolicyPart, Users, ResolveResult,
-                         ControlConnect, ControlSend, ControlClose, Drain, Stop, Settings>);
-static_assert(no_padding<ListenResult, ControlAccepted, ControlOpened, ControlData, ControlClosed, Resolve,
-                         SessionConfirmed, HopFailed, StreamEnded, Drained>);
+                         ControlConnect, ControlSend, ControlClose, Drain, Stop, Settings, Offer, RelaySettings,
+                         MemberResult, Punch, PunchPeer>);
+static_assert(
+    no_padding<ListenResult, ControlAccepted, ControlOpened, ControlData, ControlClosed, Resolve, SessionConfirmed,
+               HopFailed, StreamEnded, Drained, NodeStats, OfferState, MemberWanted, PunchObserved>);
 
 // The sizes are ABI.
-static_assert(sizeof(Listen) == 28 && sizeof(InstallSession) == 120 && sizeof(RemoveSession) == 8);
-static_assert(sizeof(NodeKeys) == 32 && sizeof(PlanPart) == 984 && sizeof(PolicyPart) == 976);
-static_assert(sizeof(Users) == 552 && sizeof(ResolveResult) == 336 && sizeof(ControlConnect) == 40);
+static_assert(sizeof(Listen) == 28 && sizeof(InstallSession) == 120 && sizeof(RemoveSession) == 16);
+static_assert(sizeof(NodeKeys) == 32 && sizeof(PlanPart) == 960 && sizeof(PolicyPart) == 976);
+static_assert(sizeof(Users) == 552 && sizeof(ResolveResult) == 336 && sizeof(ControlConnect) == 144);
 static_assert(sizeof(ControlSend) == 976 && sizeof(ControlClose) == 16 && sizeof(Drain) == 8);
-static_assert(sizeof(Stop) == 8 && sizeof(Settings) == 8);
-static_assert(sizeof(ListenResult) == 32 && sizeof(ControlAccepted) == 544 && sizeof(ControlOpened) == 16);
+static_assert(sizeof(Stop) == 8 && sizeof(Settings) == 16 && sizeof(Offer) == 32);
+static_assert(sizeof(RelaySettings) == 24 && sizeof(MemberResult) == 32);
+static_assert(sizeof(Punch) == 32 && sizeof(PunchPeer) == 32);
+static_assert(sizeof(ListenResult) == 32 && sizeof(ControlAccepted) == 544 && sizeof(ControlOpened) == 24);
 static_assert(sizeof(ControlData) == 976 && sizeof(ControlClosed) == 16 && sizeof(Resolve) == 264);
 static_assert(sizeof(SessionConfirmed) == 8 && sizeof(HopFailed) == 24 && sizeof(StreamEnded) == 296);
-static_assert(sizeof(Drained) == 8);
+static_assert(sizeof(Drained) == 8 && sizeof(NodeStats) == 904 && sizeof(OfferState) == 24);
+static_assert(sizeof(MemberWanted) == 64 && sizeof(PunchObserved) == 40);
 
 using enum CodecError;
 
@@ -66,6 +71,24 @@ CodecError check(const RingEndpoint& endpoint) {
     return endpoint.zero == 0 ? none : bad_padding;
 }
 
+// All zero stands for "none".
+CodecError check_optional(const RingEndpoint& endpoint) {
+    return is_zero(endpoint) ? none : check(endpoint);
+}
+
+bool known_node(uint32_t node) {
+    return node < kPlanHopsMax;
+}
+
+CodecError check_via(const std::array<Via, kViaMax>& via, uint8_t count) {
+    if (count > kViaMax) return bad_count;
+    for (const Via& relay : std::span(via).first(count)) {
+        if (!known_node(relay.node)) return bad_node;
+        if (const auto error = check_optional(relay.next); error != none) return error;
+    }
+    return zero_from(via, count) ? none : bad_padding;
+}
+
 CodecError check_errno(int32_t error) {
     return error >= 0 && error <= kErrnoMax ? none : bad_errno;
 }
@@ -99,11 +122,13 @@ CodecError check(const InstallSession& message) {
         if (message.window > kSessionWindowMax) return bad_session;
         if (message.node != 0 || !is_zero(message.header_key)) return bad_padding;
     }
-    return none;
+    return known_node(message.node) ? none : bad_node;
 }
 
 CodecError check(const RemoveSession& message) {
-    return message.session_id != 0 ? none : bad_session;
+    if (message.session_id == 0) return bad_session;
+    if (!flag(message.node_lost)) return bad_enum;
+    return is_zero(message.zero) ? none : bad_padding;
 }
 
 CodecError check(const NodeKeys&) {
@@ -111,15 +136,18 @@ CodecError check(const NodeKeys&) {
 }
 
 CodecError check(const PlanPart& message) {
-    if (!in_range(message.rule, PlanRule::ordered)) return bad_enum;
+    if (!in_range(message.rule, PlanRule::least_loaded)) return bad_enum;
     if (const auto error = check_parts(message.total, message.first, message.count, kPlanHopsPerPart, kPlanHopsMax);
         error != none)
         return error;
     if (message.zero != 0) return bad_padding;
     for (const PlanHop& hop : std::span(message.hops).first(message.count)) {
         if (!in_range(hop.state, HopState::connecting)) return bad_enum;
-        if (!is_zero(hop.zero)) return bad_padding;
+        if (!known_node(hop.node)) return bad_node;
+        if (!flag(hop.punch) || (hop.punch != 0 && hop.via_count == 0)) return bad_enum;
+        if (hop.zero != 0) return bad_padding;
         if (const auto error = check(hop.address); error != none) return error;
+        if (const auto error = check_via(hop.via, hop.via_count); error != none) return error;
     }
     return zero_from(message.hops, message.count) ? none : bad_padding;
 }
@@ -155,7 +183,8 @@ CodecError check(const ResolveResult& message) {
 
 CodecError check(const ControlConnect& message) {
     if (!is_outgoing(message.connection)) return bad_connection;
-    if (message.zero != 0 || message.zero2 != 0) return bad_padding;
+    if (!is_zero(message.zero) || message.zero2 != 0) return bad_padding;
+    if (const auto error = check_via(message.via, message.via_count); error != none) return error;
     return check(message.address);
 }
 
@@ -181,7 +210,43 @@ CodecError check(const Stop& message) {
 
 CodecError check(const Settings& message) {
     if (!flag(message.stream_events)) return bad_enum;
+    return is_zero(message.zero) && message.zero2 == 0 ? none : bad_padding;
+}
+
+CodecError check(const Offer& message) {
+    if (!known_node(message.node)) return bad_node;
+    if (message.minimum > message.maximum) return bad_count;
+    if (message.zero != 0) return bad_padding;
+    return message.maximum == 0 ? check_optional(message.address) : check(message.address);
+}
+
+CodecError check(const RelaySettings& message) {
+    if (!flag(message.enabled)) return bad_enum;
     return is_zero(message.zero) ? none : bad_padding;
+}
+
+CodecError check(const MemberResult& message) {
+    if (!in_range(message.status, MemberStatus::busy)) return bad_enum;
+    if (!is_zero(message.zero)) return bad_padding;
+    if (message.status != MemberStatus::reachable) return is_zero(message.address) ? none : bad_padding;
+    return check(message.address);
+}
+
+bool named_by_client_engine(uint64_t punch) {
+    return (punch & kClientPunchBit) != 0;
+}
+
+CodecError check(const Punch& message) {
+    if (named_by_client_engine(message.punch)) return bad_connection;
+    if (!known_node(message.relay)) return bad_node;
+    return check(message.address);
+}
+
+CodecError check(const PunchPeer& message) {
+    if (!in_range(message.start, PunchStart::impossible)) return bad_enum;
+    if (message.zero != 0) return bad_padding;
+    if (message.start != PunchStart::ready) return message.delay_ms == 0 && is_zero(message.peer) ? none : bad_padding;
+    return check(message.peer);
 }
 
 // ---------------------------------------------------------------------------------------------------------- events
@@ -203,7 +268,8 @@ CodecError check(const ControlAccepted& message) {
 CodecError check(const ControlOpened& message) {
     if (!is_outgoing(message.connection)) return bad_connection;
     if (const auto error = check_errno(message.error); error != none) return error;
-    return message.zero == 0 ? none : bad_padding;
+    if (message.at != kNoNode && !known_node(message.at)) return bad_node;
+    return is_zero(message.zero) ? none : bad_padding;
 }
 
 CodecError check(const ControlData& message) {
@@ -230,6 +296,7 @@ CodecError check(const SessionConfirmed& message) {
 // `status` comes from another host and may be newer than we are: any value.
 CodecError check(const HopFailed& message) {
     if (!in_range(message.stage, HopStage::response)) return bad_enum;
+    if (!known_node(message.node) || !known_node(message.at)) return bad_node;
     if (const auto error = check_errno(message.error); error != none) return error;
     return is_zero(message.zero) ? none : bad_padding;
 }
@@ -243,6 +310,38 @@ CodecError check(const StreamEnded& message) {
 
 CodecError check(const Drained& message) {
     return message.zero == 0 ? none : bad_padding;
+}
+
+CodecError check(const NodeStats& message) {
+    if (message.count == 0 || message.count > kNodeStatsPerPart) return bad_count;
+    if (message.zero != 0) return bad_padding;
+    for (const NodeStatsEntry& entry : std::span(message.entries).first(message.count))
+        if (!known_node(entry.node)) return bad_node;
+    return zero_from(message.entries, message.count) ? none : bad_padding;
+}
+
+CodecError check(const OfferState& message) {
+    if (!known_node(message.node)) return bad_node;
+    if (const auto error = check_errno(message.error); error != none) return error;
+    return is_zero(message.zero) ? none : bad_padding;
+}
+
+CodecError check(const MemberWanted& message) {
+    if (message.zero != 0) return bad_padding;
+    return check_optional(message.hint);
+}
+
+CodecError check(const PunchObserved& message) {
+    if (message.zero != 0) return bad_padding;
+    if (const auto error = check_errno(message.error); error != none) return error;
+    if (named_by_client_engine(message.punch)) {
+        if (!known_node(message.node)) return bad_node;
+        if (message.error != 0) return bad_errno;
+    } else if (message.node != 0) {
+        return bad_padding;
+    }
+    if (message.error != 0) return is_zero(message.observed) ? none : bad_padding;
+    return check(message.observed);
 }
 
 // Calls visit.operator()<M>() with the struct of the message, or returns `unknown`.
@@ -277,6 +376,16 @@ R with_struct(MessageType type, R unknown, Visitor visit) {
             return visit.template operator()<Stop>();
         case MessageType::settings:
             return visit.template operator()<Settings>();
+        case MessageType::offer:
+            return visit.template operator()<Offer>();
+        case MessageType::relay_settings:
+            return visit.template operator()<RelaySettings>();
+        case MessageType::member_result:
+            return visit.template operator()<MemberResult>();
+        case MessageType::punch:
+            return visit.template operator()<Punch>();
+        case MessageType::punch_peer:
+            return visit.template operator()<PunchPeer>();
         case MessageType::listen_result:
             return visit.template operator()<ListenResult>();
         case MessageType::control_accepted:
@@ -297,6 +406,14 @@ R with_struct(MessageType type, R unknown, Visitor visit) {
             return visit.template operator()<StreamEnded>();
         case MessageType::drained:
             return visit.template operator()<Drained>();
+        case MessageType::node_stats:
+            return visit.template operator()<NodeStats>();
+        case MessageType::offer_state:
+            return visit.template operator()<OfferState>();
+        case MessageType::member_wanted:
+            return visit.template operator()<MemberWanted>();
+        case MessageType::punch_observed:
+            return visit.template operator()<PunchObserved>();
     }
     return unknown;
 }
@@ -346,6 +463,8 @@ std::string_view codec_error_name(CodecError error) {
             return "session id or window out of range";
         case bad_connection:
             return "connection number of the other plane";
+        case bad_node:
+            return "node number out of range";
         case bad_errno:
             return "not an errno";
         case bad_padding:

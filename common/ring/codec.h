@@ -29,6 +29,7 @@ enum class CodecError : uint8_t {
     bad_prefix,      // more prefix bits than the family has
     bad_session,     // session id 0, or a window that is none
     bad_connection,  // number in the range of the other plane
+    bad_node,        // node number out of range
     bad_errno,       // negative or too large
     bad_padding,     // a byte that is not in use is not zero
 };

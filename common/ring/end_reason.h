@@ -12,8 +12,8 @@ namespace qanat::ring {
 enum class EndReason : uint8_t {
     none = 0,           // still running
     completed,          // both directions closed cleanly
-    application_reset,  // the local application (client) or the target (exit) reset or failed its connection
-    tunnel_reset,       // the tunnel connection ended without an authenticated close
+    application_reset,  // the application (client), target (exit) or next node (relay) reset or failed its connection
+    tunnel_reset,       // the tunnel connection ended without an authenticated close; relay: who asked reset it
     peer_abort,         // the far side sent an authenticated abort
     protocol_error,     // a record failed: forged, truncated or malformed
     socks_malformed,    // not SOCKS5, or a malformed request
@@ -30,6 +30,8 @@ enum class EndReason : uint8_t {
     key_exhausted,      // a direction reached its byte limit
     drained,            // cut at the end of the shutdown grace time
     parked_expired,     // a pre-connected tunnel connection that was never used
+    relay_refused,      // relay: not one, or a member's limit
+    next_unreachable,   // relay: no way to the next node, or it did not answer in time
     count_
 };
 
@@ -77,6 +79,10 @@ inline constexpr uint32_t kEndReasonCount = static_cast<uint32_t>(EndReason::cou
             return "drained";
         case EndReason::parked_expired:
             return "parked_expired";
+        case EndReason::relay_refused:
+            return "relay_refused";
+        case EndReason::next_unreachable:
+            return "next_unreachable";
         case EndReason::count_:
             break;
     }

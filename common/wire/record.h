@@ -32,6 +32,7 @@ enum class ContentType : uint8_t { alert = 21, control = 22, data = 23 };
 
 // Contents of type alert (section 4.3).
 inline constexpr std::array<uint8_t, 2> kCloseNotify{0x01, 0x00};
+inline constexpr std::array<uint8_t, 2> kCloseAndPark{0x01, 0x01};  // section 4.4
 inline constexpr std::array<uint8_t, 2> kAbort{0x02, 0x5a};
 
 // One direction of one stream or control connection: all that must be kept to seal or open its next record. The Aead

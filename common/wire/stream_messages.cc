@@ -11,14 +11,13 @@ namespace {
 
 constexpr uint8_t kRequestByte = 0xf0;
 constexpr uint8_t kResponseByte = 0xf1;
+constexpr uint8_t kTakenByte = 0xf2;
 constexpr size_t kPrefixSize = 4;  // first byte and u24 length
 constexpr uint16_t kTlvEnd = 0;
 constexpr uint16_t kTlvReason = 1;
+constexpr uint16_t kTlvKept = 2;
 constexpr uint16_t kTlvMustUnderstand = 0x8000;
-
-bool has_address(RequestKind kind) {
-    return kind == RequestKind::connect || kind == RequestKind::forward;
-}
+constexpr uint8_t kFlagKeep = 1;
 
 // Writes the length field when the body is done.
 void finish_length(MutableBytes out, size_t size) {
@@ -44,6 +43,26 @@ MessageError to_message_error(AddressError error) {
             return MessageError::bad_address;
     }
     QANAT_ASSERT(false);
+}
+
+void encode_next(ByteWriter& writer, const NextNode& next) {
+    writer.bytes(next.id);
+    writer.u8(next.hint ? 1 : 0);
+    if (next.hint) encode_endpoint(writer, *next.hint);
+}
+
+Result<NextNode, MessageError> decode_next(ByteReader& reader) {
+    NextNode next;
+    reader.copy_to(next.id);
+    const uint8_t has_hint = reader.u8();
+    if (!reader.ok()) return fail_with(MessageError::bad_length);
+    if (has_hint > 1) return fail_with(MessageError::bad_address);
+    if (has_hint == 0) return next;
+    const auto hint = Target::decode(reader);
+    if (!hint) return fail_with(to_message_error(hint.error()));
+    if (hint->is_name()) return fail_with(MessageError::bad_address);
+    next.hint = hint->endpoint();
+    return next;
 }
 
 // Reads TLVs to their end and gives each to `take(type, value)`, which says whether it knew the type. False if one does
@@ -91,6 +110,12 @@ std::string_view stream_status_name(StreamStatus status) {
             return "at_capacity";
         case StreamStatus::draining:
             return "draining";
+        case StreamStatus::next_unknown:
+            return "next_unknown";
+        case StreamStatus::next_unreachable:
+            return "next_unreachable";
+        case StreamStatus::relay_limit:
+            return "relay_limit";
         case StreamStatus::parked:
             return "parked";
     }
@@ -114,6 +139,9 @@ uint8_t socks5_reply(StreamStatus status) {
             return static_cast<uint8_t>(StreamStatus::host_unreachable);
         case StreamStatus::at_capacity:
         case StreamStatus::draining:
+        case StreamStatus::next_unknown:
+        case StreamStatus::next_unreachable:
+        case StreamStatus::relay_limit:
         case StreamStatus::parked:
             return static_cast<uint8_t>(StreamStatus::general_failure);
     }
@@ -131,13 +159,14 @@ Reason::Reason(std::string_view text) {
 }
 
 size_t encode_request(MutableBytes out, const Request& request) {
-    QANAT_ASSERT(request.flags == 0);
+    QANAT_ASSERT(!request.keep || request.kind == RequestKind::connect);
     ByteWriter writer(out);
     writer.u8(kRequestByte);
     writer.u24(0);
     writer.u8(static_cast<uint8_t>(request.kind));
-    writer.u8(request.flags);
-    if (has_address(request.kind)) request.target.encode(writer);
+    writer.u8(request.keep ? kFlagKeep : 0);
+    if (request.kind == RequestKind::connect) request.target.encode(writer);
+    if (request.kind == RequestKind::forward) encode_next(writer, request.next);
     QANAT_ASSERT(writer.ok());
     finish_length(out, writer.size());
     return writer.size();
@@ -154,6 +183,10 @@ size_t encode_response(MutableBytes out, const Response& response) {
         writer.u16(static_cast<uint16_t>(response.reason.text().size()));
         writer.bytes(as_bytes(response.reason.text()));
     }
+    if (response.kept) {
+        writer.u16(kTlvKept);
+        writer.u16(0);
+    }
     QANAT_ASSERT(writer.ok());
     finish_length(out, writer.size());
     return writer.size();
@@ -166,17 +199,24 @@ Result<Request, MessageError> decode_request(Bytes content) {
     const uint8_t kind = reader.u8();
     const uint8_t flags = reader.u8();
     if (!reader.ok()) return fail_with(MessageError::bad_length);
-    if (kind < 1 || kind > 4) return fail_with(MessageError::unknown_kind);
+    if (kind < 1 || kind > 6) return fail_with(MessageError::unknown_kind);
     // A flag nobody knows may change what is asked for; it must not be answered as if it were not there.
-    if (flags != 0) return fail_with(MessageError::unknown_flags);
+    const uint8_t known_flags = kind == static_cast<uint8_t>(RequestKind::connect) ? kFlagKeep : 0;
+    if ((flags & ~known_flags) != 0) return fail_with(MessageError::unknown_flags);
 
     Request request;
     request.kind = static_cast<RequestKind>(kind);
+    request.keep = (flags & kFlagKeep) != 0;
     if (request.kind == RequestKind::udp) return request;
-    if (has_address(request.kind)) {
+    if (request.kind == RequestKind::connect) {
         const auto target = Target::decode(reader);
         if (!target) return fail_with(to_message_error(target.error()));
         request.target = *target;
+    }
+    if (request.kind == RequestKind::forward) {
+        const auto next = decode_next(reader);
+        if (!next) return fail_with(next.error());
+        request.next = *next;
     }
     const auto none_known = [](uint16_t, Bytes) { return false; };
     if (!read_tlvs(reader, none_known)) return fail_with(MessageError::bad_tlv);
@@ -194,19 +234,51 @@ Result<Response, MessageError> decode_response(Bytes content) {
     if (address->is_name()) return fail_with(MessageError::bad_address);
 
     Response response;
-    const bool known =
-        status <= static_cast<uint8_t>(StreamStatus::draining) || status == static_cast<uint8_t>(StreamStatus::parked);
+    const bool known = status <= static_cast<uint8_t>(StreamStatus::relay_limit) ||
+                       status == static_cast<uint8_t>(StreamStatus::parked);
     response.status = known ? static_cast<StreamStatus>(status) : StreamStatus::general_failure;
     response.bound = address->endpoint();
-    bool reason_too_long = false;
+    bool bad_size = false;
     const bool tlvs_ok = read_tlvs(reader, [&](uint16_t type, Bytes value) {
-        if (type != kTlvReason) return false;
-        reason_too_long |= value.size() > kReasonSizeMax;
-        response.reason = Reason(as_text(value));
-        return true;
+        switch (type) {
+            case kTlvReason:
+                bad_size |= value.size() > kReasonSizeMax;
+                response.reason = Reason(as_text(value));
+                return true;
+            case kTlvKept:
+                bad_size |= !value.empty();
+                response.kept = true;
+                return true;
+            default:
+                return false;
+        }
     });
-    if (!tlvs_ok || reason_too_long) return fail_with(MessageError::bad_tlv);
+    if (!tlvs_ok || bad_size) return fail_with(MessageError::bad_tlv);
     return response;
+}
+
+size_t encode_taken(MutableBytes out, const Taken& taken) {
+    ByteWriter writer(out);
+    writer.u8(kTakenByte);
+    writer.u24(0);
+    writer.bytes(taken.source);
+    writer.u16(taken.waiting);
+    QANAT_ASSERT(writer.ok());
+    finish_length(out, writer.size());
+    return writer.size();
+}
+
+Result<Taken, MessageError> decode_taken(Bytes content) {
+    const auto body = message_body(content, kTakenByte);
+    if (!body) return fail_with(body.error());
+    ByteReader reader(*body);
+    Taken taken;
+    reader.copy_to(taken.source);
+    taken.waiting = reader.u16();
+    if (!reader.ok()) return fail_with(MessageError::bad_length);
+    const auto none_known = [](uint16_t, Bytes) { return false; };
+    if (!read_tlvs(reader, none_known)) return fail_with(MessageError::bad_tlv);
+    return taken;
 }
 
 size_t padding_for(size_t preamble_size, size_t content_size, size_t multiple) {

@@ -1,22 +1,53 @@
-// The operator's side of the admin socket: `qanat status`. Blocking; not for the process that serves.
+// AdminClient: the asking side of the admin socket. Blocking; not for the process that serves.
 #pragma once
 
-#include <ostream>
+#include <json/value.h>
+#include <sys/types.h>
+
 #include <string>
 
+#include "common/base/duration.h"
 #include "common/base/result.h"
-#include "controlplane/config/paths.h"
+#include "common/base/unique_fd.h"
 
 namespace qanat::controlplane {
 
-// Sends one command and returns the one line of the answer, without its newline. Waits 5 s at most.
-[[nodiscard]] Result<std::string> ask_admin(const std::string& path, const std::string& command);
+class AdminClient {
+public:
+    // The server bounds its own time; this is for one that is stuck.
+    static constexpr Duration kPatience = std::chrono::seconds(20);
 
-enum class StatusFormat : uint8_t { table, json };
+    // Nobody there is an error with the remedy.
+    [[nodiscard]] static Result<AdminClient> connect(const std::string& path);
 
-// Prints the status of the instance at `path`, or, if that is empty, of every instance in the default directory, one
-// after the other (JSON: one object per line). No instance at all is an error with the remedy.
-[[nodiscard]] Result<void> run_status(const std::string& path, StatusFormat format, const Environment& environment,
-                                      std::ostream& out);
+    // Sends {"cmd": …, …}; once per connection. The lines of the answer follow.
+    [[nodiscard]] Result<void> ask(const Json::Value& request);
+
+    struct Line {
+        std::string text;
+        Json::Value value;  // an object
+    };
+    // The next line. An {"error": …}, something that is no JSON object, an end of the connection and a silence of
+    // kPatience are errors.
+    [[nodiscard]] Result<Line> next_line();
+
+    // Waits until the program at the other end is gone, where the kernel tells which one it is.
+    void wait_for_exit() const;
+
+    [[nodiscard]] const std::string& path() const { return path_; }
+
+private:
+    AdminClient(UniqueFd fd, UniqueFd process, std::string path)
+        : fd_(std::move(fd)), process_(std::move(process)), path_(std::move(path)) {}
+
+    UniqueFd fd_;
+    UniqueFd process_;
+    std::string path_;
+    std::string received_;
+};
+
+// One command, one line.
+[[nodiscard]] Result<AdminClient::Line> ask_admin(const std::string& path, const Json::Value& request);
+[[nodiscard]] Json::Value admin_request(const std::string& command);
 
 }  // namespace qanat::controlplane

@@ -1,35 +1,15 @@
 #include "controlplane/admin/status_table.h"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
+#include <initializer_list>
+#include <string_view>
+#include <utility>
 #include <vector>
 
-#include "common/base/log.h"
+#include "controlplane/admin/json_text.h"
 
 namespace qanat::controlplane {
 namespace {
-
-std::string text_of(const Json::Value& value) {
-    if (value.isString()) return printable(value.asString());
-    if (value.isBool()) return value.asBool() ? "yes" : "no";
-    if (value.isUInt64()) return std::to_string(value.asUInt64());
-    if (value.isDouble()) {
-        std::array<char, 32> text{};
-        std::snprintf(text.data(), text.size(), "%.1f", value.asDouble());
-        return text.data();
-    }
-    return "-";
-}
-
-uint64_t number_of(const Json::Value& value) {
-    return value.isUInt64() ? value.asUInt64() : 0;
-}
-
-// jsoncpp throws when something that is no object is asked for a member; here that is just "nothing".
-const Json::Value& at(const Json::Value& value, const char* name) {
-    return value.isObject() ? value[name] : Json::Value::nullSingleton();
-}
 
 class Lines {
 public:
@@ -46,103 +26,107 @@ private:
     std::vector<std::pair<std::string, std::string>> lines_;
 };
 
-std::string joined(const Json::Value& list) {
-    std::string out;
-    if (!list.isArray()) return "-";
-    for (const Json::Value& item : list) out += (out.empty() ? "" : ", ") + text_of(item);
-    return out.empty() ? "-" : out;
-}
-
-std::string counted(const Json::Value& map) {
-    std::string out;
-    if (!map.isObject()) return "-";
-    for (const std::string& name : map.getMemberNames())
-        if (number_of(map[name]) > 0) out += (out.empty() ? "" : ", ") + text_of(map[name]) + " " + printable(name);
-    return out.empty() ? "-" : out;
-}
-
 void add_traffic(Lines& lines, const Json::Value& status) {
-    const Json::Value& streams = at(status, "streams");
+    const Json::Value& streams = member(status, "streams");
     if (streams.isObject()) {
-        lines.add("streams", text_of(at(streams, "active")) + " of " + text_of(at(streams, "max")) + " active, " +
-                                 text_of(at(streams, "total")) + " in all");
-        lines.add("ended", counted(at(streams, "ended")));
+        lines.add("streams", text_of(member(streams, "active")) + " of " + text_of(member(streams, "max")) +
+                                 " active, " + text_of(member(streams, "total")) + " in all");
+        lines.add("ended", counts_of(member(streams, "ended")));
     }
-    const Json::Value& bytes = at(status, "bytes");
+    const Json::Value& bytes = member(status, "bytes");
     if (bytes.isObject())
-        lines.add("bytes", format_bytes(number_of(at(bytes, "up"))) + " up, " +
-                               format_bytes(number_of(at(bytes, "down"))) + " down");
-    const Json::Value& connections = at(status, "connections");
+        lines.add("bytes", format_bytes(number_of(member(bytes, "up"))) + " up, " +
+                               format_bytes(number_of(member(bytes, "down"))) + " down");
+    const Json::Value& connections = member(status, "connections");
     if (connections.isObject())
-        lines.add("connections", text_of(at(connections, "accepted")) + " accepted, " +
-                                     text_of(at(connections, "refused")) + " refused");
+        lines.add("connections", text_of(member(connections, "accepted")) + " accepted, " +
+                                     text_of(member(connections, "refused")) + " refused");
+}
+
+// "3 ready, 120 hits": the numbers that are not 0, and no line if all are.
+void add_counts(Lines& lines, const char* name, const Json::Value& counts,
+                std::initializer_list<std::pair<const char*, std::string_view>> labels) {
+    std::string out;
+    for (const auto& [field, label] : labels)
+        if (const uint64_t count = number_of(member(counts, field)); count != 0)
+            out += (out.empty() ? "" : ", ") + std::to_string(count) + " " + std::string(label);
+    if (!out.empty()) lines.add(name, out);
+}
+
+void add_paths(Lines& lines, const Json::Value& status) {
+    add_counts(lines, "pool", member(status, "pool"),
+               {{"parked", "ready"}, {"hits", "hits"}, {"misses", "misses"}, {"stale", "stale"}});
+    add_counts(lines, "punched", member(status, "punch"),
+               {{"ready", "ready"},
+                {"made", "direct connections through NAT"},
+                {"streams", "streams over them"},
+                {"failed", "failed tries"}});
+    add_counts(lines, "offers", member(status, "offers"), {{"parked", "ready at relays"}, {"taken", "taken"}});
+    const Json::Value& relay = member(status, "relay");
+    add_counts(lines, "relay", relay,
+               {{"streams", "streams"},
+                {"offered", "connections of members ready"},
+                {"total", "streams in all"},
+                {"refused", "refused"},
+                {"throttled", "waits for a byte rate"}});
+    if (const uint64_t bytes = number_of(member(relay, "bytes")); bytes != 0) lines.add("relayed", format_bytes(bytes));
+}
+
+void add_open_time(Lines& lines, const Json::Value& latency) {
+    if (!member(latency, "p50_ms").isNumeric()) return;
+    const auto time = [&](const char* field) { return format_milliseconds(member(latency, field).asDouble()); };
+    if (!member(latency, "p90_ms").isNumeric() || !member(latency, "p99_ms").isNumeric()) return;
+    lines.add("open time", "half within " + time("p50_ms") + ", 90% " + time("p90_ms") + ", 99% " + time("p99_ms"));
+}
+
+std::string state_of(const Json::Value& status) {
+    if (text_of(member(status, "draining")) == "yes") {
+        const Json::Value& left = member(member(status, "drain"), "seconds_left");
+        return "draining, " + text_of(member(member(status, "streams"), "active")) + " streams left" +
+               (left.isUInt64() ? ", " + format_seconds(left.asUInt64()) + " to the deadline" : "");
+    }
+    return text_of(member(status, "ready")) == "yes" ? "ready" : "not ready";
 }
 
 void add_nodes(Lines& lines, const Json::Value& nodes) {
     if (!nodes.isArray()) return;
     for (const Json::Value& node : nodes) {
-        std::string value = text_of(at(node, "state"));
-        if (at(node, "latency_ms").isNumeric()) value += ", " + text_of(at(node, "latency_ms")) + " ms";
-        if (at(node, "since_seconds").isUInt64())
-            value += ", for " + format_seconds(at(node, "since_seconds").asUInt64());
-        if (at(node, "last_error").isString() && !at(node, "last_error").asString().empty())
-            value += ", last error: " + text_of(at(node, "last_error"));
-        lines.add("node", text_of(at(node, "id")) + "@" + text_of(at(node, "address")) + ": " + value);
+        std::string value = text_of(member(node, "state"));
+        if (member(node, "latency_ms").isNumeric()) value += ", " + text_of(member(node, "latency_ms")) + " ms";
+        if (member(node, "since_seconds").isUInt64())
+            value += ", for " + format_seconds(member(node, "since_seconds").asUInt64());
+        if (member(node, "last_error").isString() && !member(node, "last_error").asString().empty())
+            value += ", last error: " + text_of(member(node, "last_error"));
+        lines.add("node", text_of(member(node, "id")) + "@" + text_of(member(node, "address")) + ": " + value);
     }
 }
 
 }  // namespace
 
-std::string format_bytes(uint64_t bytes) {
-    constexpr std::array<const char*, 5> kUnits{"KiB", "MiB", "GiB", "TiB", "PiB"};
-    if (bytes < 1024) return std::to_string(bytes) + " B";
-    double value = static_cast<double>(bytes) / 1024;
-    size_t unit = 0;
-    while (value >= 1024 && unit + 1 < kUnits.size()) {
-        value /= 1024;
-        ++unit;
-    }
-    std::array<char, 32> text{};
-    std::snprintf(text.data(), text.size(), "%.1f %s", value, kUnits[unit]);
-    return text.data();
-}
-
-std::string format_seconds(uint64_t seconds) {
-    std::array<char, 40> text{};
-    const auto u = [](uint64_t value) { return static_cast<unsigned long long>(value); };
-    if (seconds < 60)
-        std::snprintf(text.data(), text.size(), "%llus", u(seconds));
-    else if (seconds < 3600)
-        std::snprintf(text.data(), text.size(), "%llum %02llus", u(seconds / 60), u(seconds % 60));
-    else if (seconds < 86400)
-        std::snprintf(text.data(), text.size(), "%lluh %02llum", u(seconds / 3600), u(seconds / 60 % 60));
-    else
-        std::snprintf(text.data(), text.size(), "%llud %02lluh", u(seconds / 86400), u(seconds / 3600 % 24));
-    return text.data();
-}
-
 std::string render_status(const Json::Value& status) {
     Lines lines;
-    lines.add(text_of(at(status, "role")), std::string(text_of(at(status, "ready")) == "yes" ? "ready" : "not ready") +
-                                               ", " + text_of(at(status, "version")) + ", pid " +
-                                               text_of(at(status, "pid")) + ", up " +
-                                               format_seconds(number_of(at(status, "uptime_seconds"))));
-    lines.add("id", text_of(at(status, "id")));
-    lines.add("listen", joined(at(status, "listen")));
-    const Json::Value& data_plane = at(status, "data_plane");
+    lines.add(text_of(member(status, "role")), state_of(status) + ", " + text_of(member(status, "version")) + ", pid " +
+                                                   text_of(member(status, "pid")) + ", up " +
+                                                   format_seconds(number_of(member(status, "uptime_seconds"))));
+    lines.add("id", text_of(member(status, "id")));
+    lines.add("listen", list_of(member(status, "listen")));
+    const Json::Value& data_plane = member(status, "data_plane");
     if (data_plane.isObject())
-        lines.add("data plane", "pid " + text_of(at(data_plane, "pid")) + ", " + text_of(at(data_plane, "engines")) +
-                                    " engines, " + text_of(at(data_plane, "restarts")) + " restarts, memory budget " +
-                                    format_bytes(number_of(at(data_plane, "memory_budget_bytes"))));
+        lines.add("data plane", "pid " + text_of(member(data_plane, "pid")) + ", " +
+                                    text_of(member(data_plane, "engines")) + " engines, " +
+                                    text_of(member(data_plane, "restarts")) + " restarts, memory budget " +
+                                    format_bytes(number_of(member(data_plane, "memory_budget_bytes"))));
     add_traffic(lines, status);
-    const Json::Value& sessions = at(status, "sessions");
+    add_open_time(lines, member(status, "open_latency"));
+    add_paths(lines, status);
+    const Json::Value& sessions = member(status, "sessions");
     if (sessions.isObject()) {
-        lines.add("sessions", text_of(at(sessions, "active")) + " active, " + text_of(at(sessions, "provisional")) +
-                                  " provisional");
-        lines.add("handshakes", text_of(at(sessions, "handshakes_ok")) +
-                                    " ok, failed: " + counted(at(sessions, "handshakes_failed")));
+        lines.add("sessions", text_of(member(sessions, "active")) + " active, " +
+                                  text_of(member(sessions, "provisional")) + " provisional");
+        lines.add("handshakes", text_of(member(sessions, "handshakes_ok")) +
+                                    " ok, failed: " + counts_of(member(sessions, "handshakes_failed")));
     }
-    add_nodes(lines, at(status, "nodes"));
+    add_nodes(lines, member(status, "nodes"));
     return lines.text();
 }
 

@@ -7,14 +7,17 @@
 #include <algorithm>
 #include <cstring>
 
+#include "controlplane/app/node_peers.h"
 #include "controlplane/config/cores.h"
+#include "controlplane/routing/membership.h"
 
 namespace qanat::controlplane {
 namespace {
 
-// A client has one session per node, a second one while it renews, and retired ones for half a minute.
+// A client has one session per node, a second one while it renews, and retired ones for half a minute. Discovery and a
+// reload may bring as many nodes as Membership takes; a slot costs 200 bytes.
 constexpr uint32_t kClientSessionsPerNode = 4;
-constexpr uint32_t kClientSessionsMin = 64;
+constexpr uint32_t kClientSessionsMin = kClientSessionsPerNode * Membership::kSpecsMax;
 
 }  // namespace
 
@@ -53,12 +56,13 @@ Result<ring::Bootstrap> make_bootstrap(const Config& config, Role role, const Ma
     for (size_t i = 0; i < cores.size(); ++i) bootstrap.cores[i] = static_cast<int32_t>(cores[i]);
     bootstrap.role = role == Role::node ? ring::Role::node : ring::Role::client;
     bootstrap.busy_poll = config.data_plane.busy_poll ? 1 : 0;
+    bootstrap.relay = role == Role::node && config.node.relay_mode ? 1 : 0;
     bootstrap.log_level = static_cast<uint8_t>(config.log.level);
     bootstrap.log_json = config.log.format == LogFormat::json ? 1 : 0;
     bootstrap.limits.streams = config.data_plane.max_streams;
     bootstrap.limits.sessions =
         role == Role::node
-            ? config.limits.sessions
+            ? config.limits.sessions + NodePeers::kSessionsMax
             : std::max(kClientSessionsMin, kClientSessionsPerNode * static_cast<uint32_t>(config.nodes.size()));
     bootstrap.limits.unauthenticated = config.limits.unauthenticated;
     bootstrap.limits.buffer_memory_mb = config.limits.buffer_memory_mb;

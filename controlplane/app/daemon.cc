@@ -1,38 +1,19 @@
 #include "controlplane/app/daemon.h"
 
-#include <json/json.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include "common/base/log.h"
-#include "controlplane/app/engine_report.h"
-#include "controlplane/app/process_limits.h"
 
 namespace qanat::controlplane {
-namespace {
-
-uint64_t seconds_since(Instant then) {
-    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(EventLoop::now() - then).count());
-}
-
-std::string to_line(const Json::Value& value) {
-    Json::StreamWriterBuilder builder;
-    builder["indentation"] = "";
-    builder["precisionType"] = "decimal";
-    builder["precision"] = 3;
-    return Json::writeString(builder, value);
-}
-
-}  // namespace
-
 Daemon::Daemon(EventLoop& loop, Settings settings)
     : loop_(loop),
       settings_(std::move(settings)),
       started_at_(EventLoop::now()),
+      live_(settings_.role, settings_.config, settings_.key_fingerprint, settings_.environment, settings_.read_config),
       listeners_(settings_.listeners),
       supervisor_(loop, settings_.data_plane_program, settings_.bootstrap,
                   {
@@ -40,15 +21,31 @@ Daemon::Daemon(EventLoop& loop, Settings settings)
                       .on_event = [this](uint32_t engine, const ring::MessageView& event) { on_event(engine, event); },
                       .on_lost = [this] { on_lost(); },
                       .on_start_failed = [this](std::string message) { abort_start(std::move(message)); },
-                      .on_stopped = [this](bool) { loop_.stop(); },
+                      .on_stopped =
+                          [this](bool) {
+                              drain_watchers_.finish(streams_cut_);
+                              part_->finish([this] { loop_.stop(); });
+                          },
                   }),
       listen_timer_(loop, [this] { send(std::exchange(listen_again_, {})); }),
-      grace_timer_(loop, [this] {
-          log_warn("streams are left after the grace time, cutting them", {});
-          stop();
-      }) {}
+      grace_timer_(loop,
+                   [this] {
+                       log_warn("streams are left after the grace time, cutting them", {{"streams", streams_active()}});
+                       stop();
+                   }),
+      drain_timer_(loop, [this] { tell_drain_watchers(); }) {}
 
 Daemon::~Daemon() = default;
+
+StreamLoad Daemon::stream_load() const {
+    StreamLoad load;
+    for (uint32_t engine = 0; engine < supervisor_.engines(); ++engine) {
+        const ring::EngineCounters& counters = supervisor_.counters(engine);
+        load.active += counters.streams_active.load(std::memory_order_relaxed);
+        load.max += counters.streams_max.load(std::memory_order_relaxed);
+    }
+    return load;
+}
 
 Result<void> Daemon::run(RolePart& part) {
     part_ = &part;
@@ -57,16 +54,20 @@ Result<void> Daemon::run(RolePart& part) {
     admin_file_.emplace(std::move(*file));
     if (!admin_file_->warning().empty())
         log_warn("the default admin socket is taken", {{"detail", admin_file_->warning()}});
-    admin_ = std::make_unique<AdminServer>(loop_, admin_file_->fd(),
-                                           [this](const std::string& command) { return answer(command); });
+    admin_ = std::make_unique<AdminServer>(
+        loop_, admin_file_->fd(),
+        [this](const Json::Value& request, const AdminServer::Reply& reply) { answer(request, reply); });
+    auto metrics = open_metrics(settings_.config);
+    if (!metrics) return tl::unexpected(metrics.error());
+    metrics_ = std::move(*metrics);
 
     signals_.push_back(std::make_unique<SignalWatch>(loop_, SIGTERM, [this] { on_signal("SIGTERM"); }));
     signals_.push_back(std::make_unique<SignalWatch>(loop_, SIGINT, [this] { on_signal("SIGINT"); }));
-    signals_.push_back(std::make_unique<SignalWatch>(
-        loop_, SIGHUP, [] { log_warn("SIGHUP is ignored: this version reads its configuration at start only"); }));
+    signals_.push_back(std::make_unique<SignalWatch>(loop_, SIGHUP, [this] { (void)reload(); }));
 
     if (auto started = supervisor_.start(); !started) return started;
     loop_.run();
+    metrics_.reset();
     admin_.reset();
     admin_file_.reset();
     signals_.clear();
@@ -135,7 +136,10 @@ void Daemon::on_lost() {
     listen_again_.clear();
     part_->on_lost();
     // Nothing is left that could be drained.
-    if (phase_ == Phase::draining) stop();
+    if (phase_ == Phase::draining) {
+        streams_cut_ = streams_left_;
+        stop();
+    }
 }
 
 void Daemon::on_drained(uint32_t engine) {
@@ -152,8 +156,13 @@ void Daemon::on_signal(const char* name) {
             return stop();
         case Phase::serving:
             log_info("draining", {{"signal", name}});
-            return begin_drain();
+            drain_signalled_ = true;
+            return begin_drain(live_.current().data_plane.shutdown_grace);
         case Phase::draining:
+            if (!std::exchange(drain_signalled_, true)) {
+                log_info("draining", {{"signal", name}});
+                return shorten_drain(live_.current().data_plane.shutdown_grace);
+            }
             log_warn("stopping at once", {{"signal", name}});
             return stop();
         case Phase::stopping:
@@ -161,18 +170,29 @@ void Daemon::on_signal(const char* name) {
     }
 }
 
-void Daemon::begin_drain() {
+void Daemon::begin_drain(Duration grace) {
     if (supervisor_.engines() == 0) return stop();
     phase_ = Phase::draining;
+    drain_deadline_ = EventLoop::now() + grace;
+    streams_left_ = streams_active();
     drained_.assign(supervisor_.engines(), false);
     part_->on_draining();
     port().send_all(ring::Drain{});
-    grace_timer_.start(settings_.config.data_plane.shutdown_grace);
+    grace_timer_.start(grace);
+    drain_timer_.start_every(DrainWatchers::kInterval);
+}
+
+void Daemon::shorten_drain(Duration grace) {
+    drain_deadline_ = std::min(drain_deadline_, EventLoop::now() + grace);
+    grace_timer_.start_at(drain_deadline_);
 }
 
 void Daemon::stop() {
+    // Without an engine the data plane is lost, and on_lost() has counted.
+    if (supervisor_.engines() != 0) streams_cut_ = streams_active();
     phase_ = Phase::stopping;
     grace_timer_.cancel();
+    drain_timer_.cancel();
     listen_timer_.cancel();
     supervisor_.stop();
 }
@@ -185,52 +205,6 @@ void Daemon::abort_start(std::string message) {
 void Daemon::send(const std::vector<Listeners::Command>& commands) {
     if (supervisor_.engines() == 0) return;
     for (const Listeners::Command& command : commands) port().send(command.engine, command.listen);
-}
-
-std::string Daemon::answer(const std::string& command) const {
-    if (command == "status") return to_line(status());
-    Json::Value error;
-    error["error"] = "unknown command: this version knows \"status\"";
-    return to_line(error);
-}
-
-Json::Value Daemon::status() const {
-    Json::Value status;
-    status["role"] = std::string(name_of(settings_.role));
-    status["ready"] = phase_ == Phase::serving && supervisor_.engines() > 0 && listeners_.listening();
-    status["draining"] = phase_ == Phase::draining || phase_ == Phase::stopping;
-    status["id"] = settings_.id;
-    status["version"] = QANAT_VERSION;
-    status["pid"] = Json::Int64{::getpid()};
-    status["uptime_seconds"] = Json::UInt64{seconds_since(started_at_)};
-    Json::Value& listen = status["listen"] = Json::Value(Json::arrayValue);
-    for (const wire::Endpoint& address : listeners_.addresses()) listen.append(address.format());
-    status["admin"] = admin_file_ ? admin_file_->path() : "";
-
-    Json::Value& data_plane = status["data_plane"];
-    data_plane["pid"] = Json::Int64{supervisor_.pid()};
-    data_plane["restarts"] = Json::UInt64{supervisor_.restarts()};
-    data_plane["engines"] = supervisor_.engines();
-    data_plane["features"] = supervisor_.features();
-    data_plane["memory_budget_bytes"] = Json::UInt64{supervisor_.memory_budget()};
-
-    Json::Value& engines = status["engines"] = Json::Value(Json::arrayValue);
-    for (uint32_t i = 0; i < supervisor_.engines(); ++i) engines.append(report_engine(supervisor_.counters(i)));
-    report_totals(engines, status);
-
-    const ring::DataPlaneLimits& limits = settings_.bootstrap.limits;
-    status["limits"]["streams"] = limits.streams;
-    status["limits"]["sessions"] = limits.sessions;
-    status["limits"]["unauthenticated"] = limits.unauthenticated;
-    status["limits"]["resolver_queries"] = settings_.config.limits.resolver_queries;
-
-    Json::Value& descriptors = status["file_descriptors"];
-    descriptors["limit"] = Json::UInt64{descriptor_limit()};
-    if (const auto used = count_descriptors(::getpid())) descriptors["control_plane"] = Json::UInt64{*used};
-    if (const auto used = supervisor_.pid() != 0 ? count_descriptors(supervisor_.pid()) : std::nullopt)
-        descriptors["data_plane"] = Json::UInt64{*used};
-    if (part_ != nullptr) part_->report(status);
-    return status;
 }
 
 }  // namespace qanat::controlplane

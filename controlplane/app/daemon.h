@@ -1,8 +1,9 @@
 // Daemon: what `qanat node` and `qanat client` have in common, from start to exit status: the data plane and its
-// listeners, the admin socket, signals and shutdown.
+// listeners, the admin socket, metrics, signals, reloading and shutdown.
 //
-// Shutdown on SIGTERM or SIGINT: say goodbye, Drain, wait for the last stream or the grace time, Stop, wait for the
-// data plane to leave, remove the admin socket, exit 0. A second signal ends the waiting.
+// Shutdown on SIGTERM, SIGINT or `qanat drain`: say goodbye, Drain, wait for the last stream or the grace time, Stop,
+// wait for the data plane to leave, remove the admin socket, exit 0. A second signal ends the waiting; the first one
+// after `qanat drain` allows the streams the usual grace time, and no more than the command did.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +14,15 @@
 
 #include "controlplane/admin/server.h"
 #include "controlplane/admin/socket_file.h"
+#include "controlplane/app/drain.h"
+#include "controlplane/app/live_config.h"
 #include "controlplane/app/role_part.h"
+#include "controlplane/app/stream_load.h"
 #include "controlplane/config/config.h"
 #include "controlplane/config/paths.h"
 #include "controlplane/loop/signal_watch.h"
 #include "controlplane/loop/timer.h"
+#include "controlplane/metrics/metrics_server.h"
 #include "controlplane/plane_link/listeners.h"
 #include "controlplane/plane_link/supervisor.h"
 
@@ -34,7 +39,9 @@ public:
     struct Settings {
         Role role = Role::node;
         Config config;
-        std::string id;  // of the identity
+        LiveConfig::Read read_config;  // for a reload
+        std::string id;                // of the identity
+        std::string key_fingerprint;   // of the network key
         std::vector<ListenerSpec> listeners;
         std::string data_plane_program;
         ring::Bootstrap bootstrap{};
@@ -50,6 +57,8 @@ public:
     [[nodiscard]] CommandPort& port() { return supervisor_; }
     // With real ports, once every engine listens.
     [[nodiscard]] std::vector<wire::Endpoint> addresses() const { return listeners_.addresses(); }
+    // Of all engines together, now.
+    [[nodiscard]] StreamLoad stream_load() const;
 
     // Runs until shutdown; `part` outlives the call. Returns how the program has to end: nothing, or the one line that
     // says why it could not start.
@@ -65,12 +74,26 @@ private:
     void on_lost();
     void on_drained(uint32_t engine);
     void on_signal(const char* name);
-    void begin_drain();
+    void begin_drain(Duration grace);
+    void shorten_drain(Duration grace);
     void stop();
     void abort_start(std::string message);
     void send(const std::vector<Listeners::Command>& commands);
-    [[nodiscard]] std::string answer(const std::string& command) const;
+
+    // daemon_answers.cc: what operators ask.
+    void answer(const Json::Value& request, const AdminServer::Reply& reply);
+    void answer_peers(const AdminServer::Reply& reply) const;
+    void answer_explain(const Json::Value& request, const AdminServer::Reply& reply);
+    void answer_drain(const Json::Value& request, const AdminServer::Reply& reply);
+    void tell_drain_watchers();
     [[nodiscard]] Json::Value status() const;
+    [[nodiscard]] uint64_t streams_active() const;
+    [[nodiscard]] std::optional<uint64_t> drain_seconds_left() const;
+    void collect(MetricsPage& page) const;
+    [[nodiscard]] Result<std::unique_ptr<MetricsServer>> open_metrics(const Config& config);
+    // Logs how it went. {"applied": […], "needs_restart": […]}
+    [[nodiscard]] Result<Json::Value> reload();
+    [[nodiscard]] Result<ReloadOutcome> apply_new_config();
 
     EventLoop& loop_;
     Settings settings_;
@@ -84,10 +107,18 @@ private:
     std::vector<Listeners::Command> listen_again_;
     std::optional<SocketFile> admin_file_;
     std::unique_ptr<AdminServer> admin_;
+    std::unique_ptr<MetricsServer> metrics_;
+    LiveConfig live_;
+    DrainWatchers drain_watchers_;
+    Instant drain_deadline_{};
+    bool drain_signalled_ = false;
+    uint64_t streams_left_ = 0;  // when it was last looked while draining
+    uint64_t streams_cut_ = 0;
     Listeners listeners_;
     Supervisor supervisor_;
     Timer listen_timer_;
     Timer grace_timer_;
+    Timer drain_timer_;
     std::vector<std::unique_ptr<SignalWatch>> signals_;
 };
 

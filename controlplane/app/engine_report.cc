@@ -1,5 +1,7 @@
 #include "controlplane/app/engine_report.h"
 
+#include <numeric>
+
 namespace qanat::controlplane {
 namespace {
 
@@ -12,12 +14,41 @@ void add_numbers(const Json::Value& from, Json::Value& into) {
     for (const std::string& name : from.getMemberNames()) {
         if (from[name].isObject())
             add_numbers(from[name], into[name]);
-        else if (from[name].isUInt64())
+        else if (from[name].type() == Json::uintValue)
             into[name] = Json::UInt64{into[name].asUInt64() + from[name].asUInt64()};
     }
 }
 
 }  // namespace
+
+void OpenLatency::add(const ring::EngineCounters& counters) {
+    for (size_t i = 0; i < counts_.size(); ++i) counts_[i] += load(counters.open_latency[i]);
+}
+
+double OpenLatency::percentile_ms(double share, uint64_t total) const {
+    const double wanted = share * static_cast<double>(total);
+    double below = 0;
+    double least_us = 0;
+    for (size_t i = 0; i + 1 < counts_.size(); ++i) {
+        const auto count = static_cast<double>(counts_[i]);
+        const auto most_us = static_cast<double>(ring::kLatencyBucketMinUs << i);
+        // As if the times of one bucket were spread evenly over it.
+        if (count > 0 && below + count >= wanted)
+            return (least_us + (most_us - least_us) * (wanted - below) / count) / 1000;
+        below += count;
+        least_us = most_us;
+    }
+    return least_us / 1000;  // the last bucket has no end
+}
+
+void OpenLatency::report(Json::Value& into) const {
+    const uint64_t total = std::accumulate(counts_.begin(), counts_.end(), uint64_t{0});
+    into["count"] = Json::UInt64{total};
+    if (total == 0) return;
+    into["p50_ms"] = percentile_ms(0.50, total);
+    into["p90_ms"] = percentile_ms(0.90, total);
+    into["p99_ms"] = percentile_ms(0.99, total);
+}
 
 Json::Value report_engine(const ring::EngineCounters& counters) {
     Json::Value engine;
@@ -39,9 +70,33 @@ Json::Value report_engine(const ring::EngineCounters& counters) {
     engine["buffers"]["used"] = load(counters.buffers_used);
     engine["buffers"]["max"] = load(counters.buffers_max);
     engine["buffers"]["waits"] = load(counters.buffer_waits);
+    engine["pool"]["parked"] = load(counters.pool_parked);
+    engine["pool"]["hits"] = load(counters.pool_hits);
+    engine["pool"]["misses"] = load(counters.pool_misses);
+    engine["pool"]["returned"] = load(counters.pool_returned);
+    engine["pool"]["stale"] = load(counters.pool_stale);
+    engine["punch"]["ready"] = load(counters.punched_ready);
+    engine["punch"]["made"] = load(counters.punched);
+    engine["punch"]["failed"] = load(counters.punch_failed);
+    engine["punch"]["streams"] = load(counters.punched_streams);
+    engine["offers"]["parked"] = load(counters.offers_parked);
+    engine["offers"]["taken"] = load(counters.offers_taken);
+    engine["relay"]["offered"] = load(counters.relay_offered);
+    engine["relay"]["streams"] = load(counters.relay_streams);
+    engine["relay"]["total"] = load(counters.relay_total);
+    engine["relay"]["refused"] = load(counters.relay_refused);
+    engine["relay"]["bytes"] = load(counters.relay_bytes);
+    engine["relay"]["throttled"] = load(counters.relay_throttled);
+    engine["relay"]["moved"] = load(counters.relay_moved);
+    engine["pipes"]["used"] = load(counters.pipes_used);
+    engine["pipes"]["max"] = load(counters.pipes_max);
+    engine["pipes"]["fallbacks"] = load(counters.pipe_fallbacks);
     engine["hop_retries"] = load(counters.hop_retries);
     engine["events_dropped"] = load(counters.events_dropped);
     engine["loops"] = load(counters.loops);
+    OpenLatency latency;
+    latency.add(counters);
+    latency.report(engine["open_latency"]);
     return engine;
 }
 

@@ -33,6 +33,15 @@ void raise_descriptor_limit(uint64_t wanted) {
     ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
+void raise_locked_memory_limit() {
+    const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+    if (::setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0) return;
+    rlimit memory{};
+    if (::getrlimit(RLIMIT_MEMLOCK, &memory) != 0) return;
+    memory.rlim_cur = memory.rlim_max;
+    ::setrlimit(RLIMIT_MEMLOCK, &memory);
+}
+
 namespace {
 
 std::optional<uint64_t> count_entries(const std::filesystem::path& directory) {

@@ -16,6 +16,10 @@ void harden_process();
 // hard one too. A hard limit below 4096 is taken as meant and left alone.
 void raise_descriptor_limit(uint64_t wanted);
 
+// Locked memory without limit, where root allows it to itself: each engine's io_uring takes a third of a MiB, and the
+// kernel's usual 8 MiB are for all processes of one user.
+void raise_locked_memory_limit();
+
 // Descriptors in use by a process, and our limit. The threads of the data plane each have a table of their own, and the
 // limit is for each; the fullest one is told. nullopt: not ours to see.
 [[nodiscard]] std::optional<uint64_t> count_descriptors(pid_t pid);

@@ -42,6 +42,22 @@ public:
         });
     }
 
+    // The one word that stands without a flag; it must be there. `type` names it in errors.
+    template <class Take>
+    void word(const std::string& name, const std::string& type, const std::string& description, Take take) {
+        auto texts = std::make_shared<std::vector<std::string>>();
+        app_->add_option(name, *texts, description)
+            ->type_name(type)
+            ->type_size(1)
+            ->expected(1)
+            ->allow_extra_args(false);
+        takers_.push_back([type, texts, take]() -> Result<void> {
+            if (texts->empty()) return fail(type + " is missing: write it behind the command");
+            if (Result<void> taken = take(texts->front()); !taken) return fail(type + ": " + taken.error().message);
+            return {};
+        });
+    }
+
     void boolean(const std::string& name, const std::string& description, bool& out) {
         app_->add_flag(name, out, description)->disable_flag_override();
     }
@@ -124,19 +140,24 @@ void declare_role_flags(Flags& flags, RoleFlags& out) {
                 choose(out.log_level, "debug, info, warn or error", parse_log_level));
     flags.value("--log-format", "FORMAT", "text, or json: one object per line",
                 choose(out.log_format, "text or json", parse_log_format));
-    flags.boolean("--discover", "find nodes through Redis; not part of this version", out.discover);
-    flags.value("--discover-address", "URL", "redis://[user:pass@]host:port[/db]; not part of this version",
+    flags.value("--metrics", "HOST:PORT", "serve metrics for Prometheus on this loopback address",
+                store(out.metrics, [](std::string_view text) { return parse_loopback_listen(text, kMetricsPort); }));
+    flags.boolean("--discover", "a node announces itself in Redis, a client finds nodes there", out.discover);
+    flags.value("--discover-address", "URL",
+                "redis://[user:pass@]host:port[/db], rediss://... for TLS, or redis+unix:///path[?db=N]\n(default: "
+                "redis://localhost:6379; a password is better kept in the configuration file)",
                 [&out](const std::string& text) -> Result<void> {
                     if (const auto url = parse_redis_url(text); !url) return tl::unexpected(url.error());
                     out.discover_address = text;
                     return {};
                 });
-    flags.value("--discover-topic", "TOPIC", "name of the network in Redis; not part of this version",
-                [&out](const std::string& text) -> Result<void> {
-                    if (text.empty()) return fail("the topic is empty: name one");
-                    out.discover_topic = text;
-                    return {};
-                });
+    flags.value("--discover-topic", "TOPIC", "keeps networks in one Redis apart (default: qanat-nodes)",
+                store(out.discover_topic, parse_topic));
+}
+
+void declare_admin_flags(Flags& flags, AdminFlags& out) {
+    flags.boolean("--json", "print JSON, one object per line", out.json);
+    flags.path("--admin", "admin socket (default: those of the node and the client of this user)", out.admin);
 }
 
 // All commands, declared once per parse.
@@ -147,6 +168,10 @@ struct CommandLine {
     NodeCommand node;
     ClientCommand client;
     StatusCommand status;
+    PeersCommand peers;
+    ExplainCommand explain;
+    ReloadCommand reload;
+    DrainCommand drain;
     bool node_busy_poll = false;
     bool client_busy_poll = false;
     std::vector<std::pair<CLI::App*, Flags>> flags;
@@ -158,12 +183,16 @@ struct CommandLine {
         app.set_help_flag("-h,--help", "show this help");
         app.set_version_flag("--version", "", "print the version");
         app.get_formatter()->column_width(34);
-        flags.reserve(6);
+        flags.reserve(10);
         declare_keygen(command("keygen", help::kKeygen, help::kKeygenFooter));
         declare_id(command("id", help::kId, help::kIdFooter));
         declare_node(command("node", help::kNode, help::kNodeFooter));
         declare_client(command("client", help::kClient, help::kClientFooter));
-        declare_status(command("status", help::kStatus, help::kStatusFooter));
+        declare_admin_flags(command("status", help::kStatus, help::kStatusFooter), status);
+        declare_admin_flags(command("peers", help::kPeers, help::kPeersFooter), peers);
+        declare_explain(command("explain", help::kExplain, help::kExplainFooter));
+        declare_admin_flags(command("reload", help::kReload, help::kReloadFooter), reload);
+        declare_drain(command("drain", help::kDrain, help::kDrainFooter));
         command("version", help::kVersion, "");
     }
 
@@ -202,9 +231,20 @@ struct CommandLine {
                  });
         declare_role_flags(f, node.flags);
         f.boolean("--busy-poll", "engines spin instead of sleeping: lower latency, whole CPUs busy", node_busy_poll);
-        f.boolean("--relay-mode", "carry streams for nodes behind NAT; not part of this version", node.relay_mode);
-        f.values("--connect-relay", "ID@HOST:PORT", "be reachable through this relay; not part of this version",
+        f.boolean("--relay-mode", "carry streams for other nodes of the network, those behind NAT included",
+                  node.relay_mode);
+        f.values("--connect-relay", "ID@HOST:PORT", "be reachable through this relay, for a node behind NAT",
                  append(node.connect_relay, parse_peer_address));
+        f.value("--relays-from-discovery", "COUNT", "be reachable through so many relays that announce themselves",
+                [this](const std::string& text) -> Result<void> {
+                    const bool digit = text.size() == 1 && text[0] >= '0' && text[0] <= '9';
+                    const auto count = digit ? static_cast<uint32_t>(text[0] - '0') : UINT32_MAX;
+                    if (count > kRelaysFromDiscoveryMax)
+                        return fail("\"" + printable(text) + "\" is no number of relays: write 0 to " +
+                                    std::to_string(kRelaysFromDiscoveryMax));
+                    node.relays_from_discovery = count;
+                    return {};
+                });
     }
 
     void declare_client(Flags& f) {
@@ -217,9 +257,22 @@ struct CommandLine {
         f.boolean("--busy-poll", "engines spin instead of sleeping: lower latency, whole CPUs busy", client_busy_poll);
     }
 
-    void declare_status(Flags& f) {
-        f.boolean("--json", "print one JSON object", status.json);
-        f.path("--admin", "admin socket (default: that of the node, then that of the client)", status.admin);
+    void declare_explain(Flags& f) {
+        f.word("TARGET", "HOST:PORT", "where the stream would go", store(explain.target, parse_target));
+        declare_admin_flags(f, explain);
+    }
+
+    void declare_drain(Flags& f) {
+        f.value("--timeout", "DURATION", "how long streams may finish (default: data_plane.shutdown_grace)",
+                [this](const std::string& text) -> Result<void> {
+                    const auto timeout = parse_duration(text);
+                    if (!timeout) return tl::unexpected(timeout.error());
+                    if (*timeout > kDrainTimeMax)
+                        return fail("\"" + text + "\" is too long: write at most " + format_duration(kDrainTimeMax));
+                    drain.timeout = *timeout;
+                    return {};
+                });
+        declare_admin_flags(f, drain);
     }
 
     [[nodiscard]] const CLI::App* chosen() const {
@@ -239,7 +292,9 @@ std::string describe_extra(const CommandLine& line, const std::string& extra) {
     std::vector<std::string> names;
     const bool is_flag = extra.size() > 1 && extra[0] == '-';
     if (is_flag)
-        for (const CLI::Option* option : app.get_options()) names.push_back("--" + option->get_lnames().front());
+        for (const CLI::Option* option : app.get_options()) {
+            if (!option->get_positional()) names.push_back("--" + option->get_lnames().front());
+        }
     else if (line.chosen() == nullptr)
         for (const CLI::App* sub : app.get_subcommands({})) names.push_back(sub->get_name());
     const std::vector<std::string_view> candidates(names.begin(), names.end());
@@ -264,7 +319,8 @@ CliExit explain(const CommandLine& line, const CLI::ParseError& error) {
     std::erase(extras, "--");
     if (!extras.empty()) return usage_error(line.chosen(), describe_extra(line, extras.front()));
     if (line.chosen() == nullptr && dynamic_cast<const CLI::RequiredError*>(&error) != nullptr)
-        return usage_error(nullptr, "no command: use keygen, id, node, client, status or version");
+        return usage_error(
+            nullptr, "no command: use keygen, id, node, client, status, peers, explain, reload, drain or version");
     if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
         return usage_error(line.chosen(), describe_mismatch(error.what()));
     return usage_error(line.chosen(), error.what());
@@ -278,6 +334,10 @@ Command take_command(CommandLine& line, const std::string& name) {
     if (name == "node") return std::move(line.node);
     if (name == "client") return std::move(line.client);
     if (name == "status") return std::move(line.status);
+    if (name == "peers") return std::move(line.peers);
+    if (name == "explain") return std::move(line.explain);
+    if (name == "reload") return std::move(line.reload);
+    if (name == "drain") return std::move(line.drain);
     return VersionCommand{};
 }
 

@@ -30,7 +30,8 @@ struct RoleFlags {
     std::optional<bool> busy_poll;
     std::optional<LogLevel> log_level;
     std::optional<LogFormat> log_format;
-    bool discover = false;  // not part of this version, like the two below
+    std::optional<wire::Endpoint> metrics;
+    bool discover = false;
     std::string discover_address;
     std::string discover_topic;
 };
@@ -39,8 +40,9 @@ struct RoleFlags {
 struct NodeCommand {
     RoleFlags flags;
     std::vector<wire::Endpoint> listen;
-    bool relay_mode = false;                 // not part of this version
-    std::vector<PeerAddress> connect_relay;  // not part of this version
+    bool relay_mode = false;
+    std::vector<PeerAddress> connect_relay;
+    std::optional<uint32_t> relays_from_discovery;
     std::optional<PolicyList> allow;
 };
 
@@ -52,15 +54,31 @@ struct ClientCommand {
     std::optional<Strategy> strategy;
 };
 
-// qanat status
-struct StatusCommand {
+// What the commands that ask a running program share.
+struct AdminFlags {
     bool json = false;
     std::string admin;  // path of the admin socket; empty: the defaults of both roles
+};
+
+// qanat status, qanat peers, qanat reload
+struct StatusCommand : AdminFlags {};
+struct PeersCommand : AdminFlags {};
+struct ReloadCommand : AdminFlags {};
+
+// qanat explain
+struct ExplainCommand : AdminFlags {
+    wire::Target target;
+};
+
+// qanat drain
+struct DrainCommand : AdminFlags {
+    std::optional<Duration> timeout;  // empty: data_plane.shutdown_grace of the program
 };
 
 // qanat version, qanat --version
 struct VersionCommand {};
 
-using Command = std::variant<KeygenCommand, IdCommand, NodeCommand, ClientCommand, StatusCommand, VersionCommand>;
+using Command = std::variant<KeygenCommand, IdCommand, NodeCommand, ClientCommand, StatusCommand, PeersCommand,
+                             ExplainCommand, ReloadCommand, DrainCommand, VersionCommand>;
 
 }  // namespace qanat::controlplane

@@ -52,7 +52,7 @@ inline constexpr const char* kNodeFooter =
 
 inline constexpr const char* kClient =
     "Run a client: offer SOCKS5 on this machine and carry every stream to an exit node.\n"
-    "Host names are resolved by the exit node, never here. One node at least is needed, by --node or in the file.\n"
+    "Host names are resolved by the exit node, never here. Nodes come from --node, the file or discovery.\n"
     "A flag beats the configuration file; nodes given by flags replace the file's nodes.";
 inline constexpr const char* kClientFooter =
     "Nodes are written ID@HOST:PORT (IPv6 in brackets, port 4000 if left out) or as multiaddrs,\n"
@@ -79,6 +79,38 @@ inline constexpr const char* kStatusFooter =
     "  qanat status\n"
     "  qanat status --json\n"
     "  qanat status --admin /run/qanat/node.sock";
+
+inline constexpr const char* kPeers =
+    "List everybody the node or client on this machine deals with: state, latency, streams and bytes.\n"
+    "A client shows its nodes, a node the members that it relays for and its own relays.";
+inline constexpr const char* kPeersFooter =
+    "Examples:\n"
+    "  qanat peers\n"
+    "  qanat peers --json";
+
+inline constexpr const char* kExplain =
+    "Show which node a stream to HOST:PORT would take, and why: every candidate and what its exit policy says.\n"
+    "Opens no stream: no packet goes to HOST.";
+inline constexpr const char* kExplainFooter =
+    "Examples:\n"
+    "  qanat explain example.org:443\n"
+    "  qanat explain '[2001:db8::1]:22' --json";
+
+inline constexpr const char* kReload =
+    "Read the configuration again and apply what can be applied; running streams are not touched.\n"
+    "Prints what was applied and what needs a restart. A configuration with a mistake is refused as a whole.";
+inline constexpr const char* kReloadFooter =
+    "Examples:\n"
+    "  qanat reload\n"
+    "  qanat reload --admin /run/qanat/node.sock";
+
+inline constexpr const char* kDrain =
+    "End the node or client without cutting streams: nothing new is accepted, running streams may finish.\n"
+    "Prints how many are left until the program has ended. Exit status 1 when some were cut at the deadline.";
+inline constexpr const char* kDrainFooter =
+    "Examples:\n"
+    "  qanat drain\n"
+    "  qanat drain --timeout 10m --admin /run/qanat/node.sock";
 
 inline constexpr const char* kVersion = "Print the version of the program.";
 

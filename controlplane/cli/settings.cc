@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "common/base/log.h"
 #include "controlplane/config/addresses.h"
 #include "controlplane/config/checks.h"
 #include "controlplane/config/parse.h"
@@ -22,6 +21,7 @@ void merge_role_flags(Config& config, const RoleFlags& flags) {
     config.data_plane.busy_poll = flags.busy_poll.value_or(config.data_plane.busy_poll);
     config.log.level = flags.log_level.value_or(config.log.level);
     config.log.format = flags.log_format.value_or(config.log.format);
+    if (flags.metrics) config.metrics.listen = flags.metrics;
     config.discovery.enabled = config.discovery.enabled || flags.discover;
     replace_if_given(config.discovery.topic, flags.discover_topic);
     if (const auto url = parse_redis_url(flags.discover_address)) {
@@ -37,45 +37,31 @@ std::vector<NodeConfig> group_by_id(const std::vector<PeerAddress>& peers) {
     for (const PeerAddress& peer : peers) {
         auto node =
             std::find_if(nodes.begin(), nodes.end(), [&](const NodeConfig& known) { return known.id == peer.id; });
-        if (node == nodes.end()) node = nodes.insert(nodes.end(), NodeConfig{peer.id, {}, std::nullopt});
+        if (node == nodes.end()) node = nodes.insert(nodes.end(), NodeConfig{peer.id, {}, {}, {}});
         node->addrs.push_back(peer.address);
     }
     return nodes;
 }
 
-Result<void> check_flags(const RoleFlags& flags) {
-    const bool discovers = flags.discover || !flags.discover_address.empty() || !flags.discover_topic.empty();
-    if (discovers)
-        return fail(
-            "--discover: discovery is not part of this version: name the nodes with --node or in the configuration "
-            "file");
+// An address or a topic that nothing would look at.
+Result<void> check_discovery_flags(const RoleFlags& flags, const Config& config) {
+    if (config.discovery.enabled) return {};
+    if (!flags.discover_address.empty()) return fail("--discover-address: discovery is off: add --discover");
+    if (!flags.discover_topic.empty()) return fail("--discover-topic: discovery is off: add --discover");
     return {};
-}
-
-Result<void> check_flags(const NodeCommand& command) {
-    if (command.relay_mode) return fail("--relay-mode: relays are not part of this version: leave the flag out");
-    if (!command.connect_relay.empty())
-        return fail("--connect-relay: relays are not part of this version: leave the flag out");
-    return check_flags(command.flags);
-}
-
-Result<void> check_flags(const ClientCommand& command) {
-    return check_flags(command.flags);
 }
 
 template <class RoleCommand>
 Result<Config> make_config(const RoleCommand& command, Role role, const Environment& environment) {
-    if (auto checked = check_flags(command); !checked) return tl::unexpected(checked.error());
     Config config;
     const auto file = command.flags.config.empty() ? find_config_file(role, environment) : command.flags.config;
     if (file) {
         auto loaded = load_config(*file);
         if (!loaded) return tl::unexpected(loaded.error());
         config = std::move(*loaded);
-        if (auto checked = check_supported(config); !checked)
-            return fail(printable(*file) + ": " + checked.error().message);
     }
     config = merge_flags(std::move(config), command);
+    if (auto checked = check_discovery_flags(command.flags, config); !checked) return tl::unexpected(checked.error());
     if (auto checked = check_role(config, role); !checked) return tl::unexpected(checked.error());
     return config;
 }
@@ -88,6 +74,7 @@ Config merge_flags(Config file, const NodeCommand& command) {
     if (command.allow) file.node.exit_policy.allow = *command.allow;
     if (command.relay_mode) file.node.relay_mode = true;
     if (!command.connect_relay.empty()) file.node.connect_relay = command.connect_relay;
+    file.node.relays_from_discovery = command.relays_from_discovery.value_or(file.node.relays_from_discovery);
     return file;
 }
 

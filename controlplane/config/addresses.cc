@@ -124,7 +124,7 @@ Result<ParsedNodeAddress> parse_multiaddr(std::string_view text) {
     const auto parts = split_multiaddr(text);
     for (const std::string_view part : parts)
         if (part == "p2p-circuit")
-            return fail(quoted(text) + ": relays are not part of this version: give the node's own address");
+            return fail(quoted(text) + ": relays are not named in addresses: write them to relay, as ID@HOST:PORT");
     if (parts.size() != 4 && parts.size() != 6) return wrong("is not a multiaddr of a host, a TCP port and an id");
     if (parts[2] != "tcp") return wrong("does not use tcp, the only transport there is");
     if (parts.size() == 6 && parts[4] != "p2p") return wrong("has something else than /p2p/ID behind the port");
@@ -174,6 +174,80 @@ std::optional<std::string> decode_percent(std::string_view text) {
     return out;
 }
 
+struct RedisScheme {
+    std::string_view prefix;
+    bool tls;
+    bool unix_socket;
+};
+
+std::optional<RedisScheme> redis_scheme_of(std::string_view text) {
+    for (const RedisScheme& scheme : {RedisScheme{"redis://", false, false}, RedisScheme{"rediss://", true, false},
+                                      RedisScheme{"redis+unix://", false, true}, RedisScheme{"unix://", false, true}})
+        if (text.starts_with(scheme.prefix)) return scheme;
+    return std::nullopt;
+}
+
+// Never the text of a URL in an error: it may hold the password.
+tl::unexpected<Error> wrong_url(std::string_view what) {
+    return fail(std::string(what) + ": write it like redis://user:pass@localhost:6379/0");
+}
+
+tl::unexpected<Error> wrong_unix_url(std::string_view what) {
+    return fail(std::string(what) + ": write it like redis+unix:///run/redis/redis.sock?db=0");
+}
+
+Result<void> read_login(std::string_view login, RedisUrl& url) {
+    const size_t colon = login.find(':');
+    if (colon == std::string_view::npos) return wrong_url("a user without a password in the Redis URL");
+    const auto user = decode_percent(login.substr(0, colon));
+    const auto pass = decode_percent(login.substr(colon + 1));
+    if (!user || !pass) return wrong_url("a \"%\" without two hex digits in the Redis URL");
+    if (pass->empty()) return wrong_url("an empty password in the Redis URL");
+    url.user = *user;
+    url.pass = *pass;
+    return {};
+}
+
+// "" leaves the database alone.
+bool read_database(std::string_view text, uint32_t& database) {
+    if (text.empty()) return true;
+    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), database);
+    return status == std::errc{} && end == text.data() + text.size() && database <= 65535;
+}
+
+// host[:port][/db]
+Result<void> read_host_part(std::string_view rest, RedisAddress& address) {
+    if (const size_t slash = rest.find('/'); slash != std::string_view::npos) {
+        if (!read_database(rest.substr(slash + 1), address.database))
+            return wrong_url("the database of the Redis URL is not a number from 0 to 65535");
+        rest = rest.substr(0, slash);
+    }
+    const auto parts = split_host_port(rest, kRedisPort);
+    if (!parts) return wrong_url("the host and the port of the Redis URL are malformed");
+    const auto server = make_target(rest, *parts);
+    if (!server) return wrong_url("the Redis URL has no valid host");
+    address.server = *server;
+    return {};
+}
+
+// /path[?db=N]
+Result<void> read_unix_part(std::string_view rest, RedisAddress& address) {
+    if (const size_t question = rest.find('?'); question != std::string_view::npos) {
+        const std::string_view query = rest.substr(question + 1);
+        if (!query.starts_with("db=")) return wrong_unix_url("the Redis URL has something else than db= behind its ?");
+        if (!read_database(query.substr(3), address.database))
+            return wrong_unix_url("the database of the Redis URL is not a number from 0 to 65535");
+        rest = rest.substr(0, question);
+    }
+    if (!rest.starts_with('/')) return wrong_unix_url("the Redis URL has no absolute path of a Unix socket");
+    const auto path = decode_percent(rest);
+    if (!path) return wrong_unix_url("a \"%\" without two hex digits in the Redis URL");
+    if (path->size() < 2 || path->size() > kUnixPathSizeMax || path->find('\0') != std::string::npos)
+        return wrong_unix_url("the path of a Unix socket has 2 to 107 characters");
+    address.unix_path = *path;
+    return {};
+}
+
 }  // namespace
 
 Result<wire::Endpoint> parse_listen(std::string_view text, uint16_t default_port) {
@@ -190,6 +264,39 @@ Result<wire::Endpoint> parse_listen(std::string_view text, uint16_t default_port
                     std::to_string(parts->port) + " for all of them");
     endpoint.ip = *ip;
     return endpoint;
+}
+
+bool is_loopback(const wire::IpAddress& ip) {
+    static const auto v4 = *wire::Cidr::parse("127.0.0.0/8");
+    static const auto v6 = *wire::Cidr::parse("::1/128");
+    return v4.contains(ip) || v6.contains(ip);
+}
+
+Result<wire::Endpoint> parse_loopback_listen(std::string_view text, uint16_t default_port) {
+    auto endpoint = parse_listen(text, default_port);
+    if (endpoint && !is_loopback(endpoint->ip))
+        return fail(quoted(text) + " can be reached from other machines, and nothing here asks for a password: write " +
+                    "127.0.0.1:" + std::to_string(endpoint->port) +
+                    ", and let a proxy or a tunnel of your own reach it");
+    return endpoint;
+}
+
+Result<wire::Target> parse_target(std::string_view text) {
+    constexpr std::string_view kForm = ": write HOST:PORT, like example.org:443";
+    if (text.empty()) return fail("the target is empty" + std::string(kForm));
+    const auto parts = split_host_port(text, 0);
+    if (!parts) return tl::unexpected(parts.error());
+    if (parts->host.empty()) return fail(quoted(text) + " has no host" + std::string(kForm));
+    if (parts->port == 0) return fail(quoted(text) + " has no port" + std::string(kForm));
+    const auto ip = wire::IpAddress::parse(parts->host);
+    if (parts->bracketed && (!ip || parts->host.find(':') == std::string::npos))
+        return fail(quoted(text) + " has no IPv6 address in its brackets: write it like [2001:db8::1]:443");
+    if (ip) return wire::Target(wire::Endpoint{*ip, parts->port});
+    const auto target = wire::Target::from_name(parts->host, parts->port);
+    if (!is_host_name(parts->host) || !target)
+        return fail(quoted(text) + ": " + quoted(parts->host) + " is neither an IP address nor a host name" +
+                    std::string(kForm));
+    return *target;
 }
 
 Result<PublicKey> parse_node_id(std::string_view text) {
@@ -239,43 +346,34 @@ Result<void> parse_policy_entry(std::string_view text, PolicyList& list) {
     return {};
 }
 
-Result<RedisUrl> parse_redis_url(std::string_view text) {
-    // Never the text in an error: it may hold the password.
-    constexpr std::string_view kForm = ": write it like redis://user:pass@localhost:6379/0";
-    const auto wrong = [&](std::string_view what) { return fail(std::string(what) + std::string(kForm)); };
-    if (text.starts_with("rediss://")) return wrong("rediss:// (Redis over TLS) is not supported");
-    constexpr std::string_view kScheme = "redis://";
-    if (!text.starts_with(kScheme)) return wrong("not a Redis URL");
+Result<std::string> parse_topic(std::string_view text) {
+    const bool blank = std::any_of(text.begin(), text.end(), [](char c) { return (c >= 0 && c <= ' ') || c == 0x7f; });
+    if (text.empty() || text.size() > kTopicSizeMax || blank)
+        return fail("not a topic: write 1 to 128 characters without spaces");
+    return std::string(text);
+}
 
+Result<RedisUrl> parse_redis_url(std::string_view text) {
+    const auto scheme = redis_scheme_of(text);
+    if (!scheme) return wrong_url("not a Redis URL");
+    std::string_view rest = text.substr(scheme->prefix.size());
     RedisUrl url;
-    std::string_view rest = text.substr(kScheme.size());
-    if (const size_t at = rest.rfind('@'); at != std::string_view::npos) {
-        const std::string_view login = rest.substr(0, at);
+    url.address.tls = scheme->tls;
+    // A path may hold an "@"; a password may hold anything, so the last "@" before the path ends it.
+    const size_t login_end = scheme->unix_socket ? rest.find('/') : rest.size();
+    if (const size_t at = rest.substr(0, login_end).rfind('@'); at != std::string_view::npos) {
+        if (const auto login = read_login(rest.substr(0, at), url); !login) return tl::unexpected(login.error());
         rest = rest.substr(at + 1);
-        const size_t colon = login.find(':');
-        if (colon == std::string_view::npos) return wrong("a user without a password in the Redis URL");
-        const auto user = decode_percent(login.substr(0, colon));
-        const auto pass = decode_percent(login.substr(colon + 1));
-        if (!user || !pass) return wrong("a \"%\" without two hex digits in the Redis URL");
-        url.user = *user;
-        url.pass = *pass;
-        if (url.pass.empty()) return wrong("an empty password in the Redis URL");
     }
-    if (const size_t slash = rest.find('/'); slash != std::string_view::npos) {
-        const std::string_view database = rest.substr(slash + 1);
-        rest = rest.substr(0, slash);
-        const auto [end, status] =
-            std::from_chars(database.data(), database.data() + database.size(), url.address.database);
-        const bool whole = status == std::errc{} && end == database.data() + database.size();
-        if (!database.empty() && (!whole || url.address.database > 65535))
-            return wrong("the database of the Redis URL is not a number from 0 to 65535");
-    }
-    const auto parts = split_host_port(rest, kRedisPort);
-    if (!parts) return wrong("the host and the port of the Redis URL are malformed");
-    const auto server = make_target(rest, *parts);
-    if (!server) return wrong("the Redis URL has no valid host");
-    url.address.server = *server;
+    const auto read = scheme->unix_socket ? read_unix_part(rest, url.address) : read_host_part(rest, url.address);
+    if (!read) return tl::unexpected(read.error());
     return url;
+}
+
+std::string format_redis_address(const RedisAddress& address) {
+    const std::string database = std::to_string(address.database);
+    if (!address.unix_path.empty()) return "redis+unix://" + printable(address.unix_path) + "?db=" + database;
+    return (address.tls ? "rediss://" : "redis://") + address.server.format() + "/" + database;
 }
 
 }  // namespace qanat::controlplane

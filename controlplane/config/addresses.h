@@ -18,6 +18,13 @@ namespace qanat::controlplane {
 // address of this machine.
 [[nodiscard]] Result<wire::Endpoint> parse_listen(std::string_view text, uint16_t default_port);
 
+// The same, but a loopback address only: for what has no password, and must not be reached from other machines.
+[[nodiscard]] Result<wire::Endpoint> parse_loopback_listen(std::string_view text, uint16_t default_port);
+[[nodiscard]] bool is_loopback(const wire::IpAddress& ip);
+
+// What a stream would be opened to: "example.org:443", "192.0.2.1:22", "[2001:db8::1]:80". Both parts must be there.
+[[nodiscard]] Result<wire::Target> parse_target(std::string_view text);
+
 // An address with or without the id of the node behind it.
 struct ParsedNodeAddress {
     std::optional<PublicKey> id;
@@ -36,12 +43,20 @@ struct ParsedNodeAddress {
 // Adds one entry, "10.0.0.0/8", a bare address, or "private", to `list`.
 [[nodiscard]] Result<void> parse_policy_entry(std::string_view text, PolicyList& list);
 
+// The name of a network in Redis: 1 to 128 bytes, no spaces and no control characters.
+[[nodiscard]] Result<std::string> parse_topic(std::string_view text);
+
 // What a Redis URL says; user and pass are decoded, and empty if the URL has none.
+// redis://[user:pass@]host[:port][/db], the same with rediss:// for TLS, and redis+unix:// or unix:// with
+// [user:pass@]/path[?db=N] for a Unix socket.
 struct RedisUrl {
     RedisAddress address;
     std::string user;
     std::string pass;
 };
 [[nodiscard]] Result<RedisUrl> parse_redis_url(std::string_view text);
+
+// "rediss://redis.example:6379/2", "redis+unix:///run/redis.sock?db=2": for logs and status, never with a password.
+[[nodiscard]] std::string format_redis_address(const RedisAddress& address);
 
 }  // namespace qanat::controlplane

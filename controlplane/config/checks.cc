@@ -1,35 +1,26 @@
 #include "controlplane/config/checks.h"
 
+#include <algorithm>
+
+#include "controlplane/config/addresses.h"
+
 namespace qanat::controlplane {
 namespace {
 
-constexpr const char* kNoRelays = "relays are not part of this version: ";
-
-bool is_loopback(const wire::IpAddress& ip) {
-    static const auto v4 = *wire::Cidr::parse("127.0.0.0/8");
-    static const auto v6 = *wire::Cidr::parse("::1/128");
-    return v4.contains(ip) || v6.contains(ip);
+bool crosses_networks_in_the_clear(const RedisAddress& redis) {
+    if (redis.tls || !redis.unix_path.empty()) return false;
+    return redis.server.is_name() ? redis.server.name() != "localhost" : !is_loopback(redis.server.endpoint().ip);
 }
 
 }  // namespace
 
-Result<void> check_supported(const Config& config) {
-    if (config.node.relay_mode) return fail(std::string("node.relay_mode: ") + kNoRelays + "set it to false");
-    if (!config.node.connect_relay.empty())
-        return fail(std::string("node.connect_relay: ") + kNoRelays + "remove the entries");
-    for (size_t i = 0; i < config.nodes.size(); ++i)
-        if (config.nodes[i].relay)
-            return fail("nodes[" + std::to_string(i) + "].relay: " + kNoRelays +
-                        "remove it and give the node's own address in addrs");
-    if (config.discovery.enabled)
-        return fail(
-            "discovery.enabled: discovery is not part of this version: set it to false and list the nodes in nodes");
-    return {};
-}
-
 Result<void> check_role(const Config& config, Role role) {
-    if (role == Role::client && config.nodes.empty())
-        return fail("no exit node: give one with --node ID@HOST:PORT, or list nodes in the configuration file");
+    if (role == Role::client && config.nodes.empty() && !config.discovery.enabled)
+        return fail(
+            "no exit node: give one with --node ID@HOST:PORT, list nodes in the configuration file, or find them with "
+            "--discover");
+    if (role == Role::node && config.node.relays_from_discovery > 0 && !config.discovery.enabled)
+        return fail("--relays-from-discovery or node.relays_from_discovery: discovery is off: add --discover");
     return {};
 }
 
@@ -44,6 +35,17 @@ std::vector<std::string> config_warnings(const Config& config, Role role) {
         else
             warnings.push_back(where + ", and SOCKS5 sends its password in the clear: listen on 127.0.0.1 if you can");
     }
+    const auto& listen = config.node.listen;
+    const bool only_here = std::all_of(listen.begin(), listen.end(), [](const auto& at) { return is_loopback(at.ip); });
+    if (role == Role::node && config.node.relay_mode && only_here)
+        warnings.push_back(
+            "relay_mode is on but the node listens on loopback only: no other machine reaches this relay");
+    if (role == Role::node && !config.node.relay_mode && config.node.relay_limits != RelayLimitsConfig{})
+        warnings.push_back("node.relay_limits does nothing: relay_mode is off");
+    const DiscoveryConfig& discovery = config.discovery;
+    if (discovery.enabled && !discovery.pass.empty() && crosses_networks_in_the_clear(discovery.address))
+        warnings.push_back("discovery sends the password of Redis in the clear to " +
+                           discovery.address.server.format() + ": use rediss:// in discovery.address");
     const auto& allow = config.node.exit_policy.allow;
     for (const wire::Cidr& block : allow.blocks)
         if (role == Role::node && block.bits == 0)

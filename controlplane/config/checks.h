@@ -1,5 +1,5 @@
-// Questions about a whole configuration that no single field can answer: does this version do what it asks for, can
-// this role start with it, and should its operator be warned. Pure.
+// Questions about a whole configuration that no single field can answer: can this role start with it, and should
+// its operator be warned. Pure.
 #pragma once
 
 #include <string>
@@ -10,11 +10,7 @@
 
 namespace qanat::controlplane {
 
-// Refuses what can be written but is not part of this version (relays, discovery), so that nothing is silently
-// ignored, whichever role reads the file. The error begins with the field.
-[[nodiscard]] Result<void> check_supported(const Config& config);
-
-// Refuses a configuration with which the role has nothing to do: a client without nodes.
+// Refuses a configuration with which the role has nothing to do: a client without nodes and without discovery.
 [[nodiscard]] Result<void> check_role(const Config& config, Role role);
 
 // What works but is probably not meant, one line each, for the log: an open SOCKS listener without a password, ….

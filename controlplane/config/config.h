@@ -20,6 +20,14 @@ namespace qanat::controlplane {
 inline constexpr uint16_t kTunnelPort = 4000;
 inline constexpr uint16_t kSocksPort = 1080;
 inline constexpr uint16_t kRedisPort = 6379;
+inline constexpr uint16_t kMetricsPort = 9464;
+inline constexpr Duration kDrainTimeMax = std::chrono::hours(24);  // of `qanat drain --timeout`
+inline constexpr size_t kUnixPathSizeMax = 107;                    // sockaddr_un, less the zero at its end
+inline constexpr size_t kTopicSizeMax = 128;
+inline constexpr size_t kRegionSizeMax = 32;
+inline constexpr size_t kViaRelaysMax = 3;  // of nodes[].via
+inline constexpr size_t kAnnounceMax = 16;  // addresses of one node
+inline constexpr uint32_t kRelaysFromDiscoveryMax = 8;
 
 // The two roles of the program, each with its own default files: node.json, node.key, node.sock; client.json, ….
 enum class Role : uint8_t { node, client };
@@ -64,6 +72,7 @@ struct RoutingConfig {
     Strategy strategy = Strategy::random;
     Duration health = std::chrono::seconds(30);   // between two active checks of one node; 100 ms … 24 h
     Duration timeout = std::chrono::seconds(10);  // for one attempt: connect, handshake or answer; 100 ms … 10 min
+    bool punch = true;  // try direct connections through NATs to nodes that are reached over relays
 
     friend bool operator==(const RoutingConfig&, const RoutingConfig&) = default;
 };
@@ -71,8 +80,9 @@ struct RoutingConfig {
 // nodes[]: one exit node a client may use.
 struct NodeConfig {
     PublicKey id{};
-    std::vector<NodeAddress> addrs;    // in the order to try; empty only behind a relay
-    std::optional<PeerAddress> relay;  // not part of this version: see check_supported()
+    std::vector<NodeAddress> addrs;   // in the order to try; empty only behind a relay
+    std::vector<PeerAddress> relays;  // relay: each of them holds a reservation of this node
+    std::vector<PeerAddress> via;     // a path of relays, in order, that streams must take; then `relays` is empty
 
     friend bool operator==(const NodeConfig&, const NodeConfig&) = default;
 };
@@ -94,25 +104,46 @@ struct ExitPolicyConfig {
     friend bool operator==(const ExitPolicyConfig&, const ExitPolicyConfig&) = default;
 };
 
+// node.relay_limits: what one member may use of a node with relay_mode. 0 = no limit of its own.
+struct RelayLimitsConfig {
+    uint32_t reservations = 1024;   // members that may keep connections ready here, in all; … 1048576
+    uint32_t connections = 256;     // that one member keeps ready; … 65535
+    uint32_t streams = 0;           // of one member at the same time; … 4194304
+    uint64_t bytes_per_second = 0;  // of all streams of one member, both directions together; … 10^12
+
+    friend bool operator==(const RelayLimitsConfig&, const RelayLimitsConfig&) = default;
+};
+
 // node: the tunnel listener and the exit of a node. `[::]` stands for all addresses of both families.
 struct ExitNodeConfig {
     std::vector<wire::Endpoint> listen{{wire::IpAddress::v4(0, 0, 0, 0), kTunnelPort}};  // never empty, no doubles
-    bool relay_mode = false;                                                             // not part of this version
-    std::vector<PeerAddress> connect_relay;                                              // not part of this version
+    bool relay_mode = false;  // carry streams for other members
+    RelayLimitsConfig relay_limits;
+    std::vector<PeerAddress> connect_relay;  // relays through which this node can be reached
+    uint32_t relays_from_discovery = 0;      // so many more, found in discovery; … kRelaysFromDiscoveryMax
+    bool punch = true;                       // … and help clients to direct connections through NATs
     ExitPolicyConfig exit_policy;
+    std::string region;                 // a tag for people and routing, [a-z0-9-], at most kRegionSizeMax; may be empty
+    std::vector<NodeAddress> announce;  // where clients that discover this node reach it; empty: where it listens
 
     friend bool operator==(const ExitNodeConfig&, const ExitNodeConfig&) = default;
+
+    // It keeps connections ready at relays.
+    [[nodiscard]] bool behind_relays() const { return !connect_relay.empty() || relays_from_discovery > 0; }
 };
 
-// redis://[user:pass@]host:port[/db], without user and password: those are in DiscoveryConfig, wherever they came from.
+// redis://[user:pass@]host:port[/db], rediss://… for TLS, redis+unix://[user:pass@]/path[?db=N]: without user and
+// password, which are in DiscoveryConfig, wherever they came from.
 struct RedisAddress {
-    wire::Target server = *wire::Target::from_name("localhost", kRedisPort);
+    wire::Target server = *wire::Target::from_name("localhost", kRedisPort);  // unless there is a unix_path
     uint32_t database = 0;
+    bool tls = false;
+    std::string unix_path;  // absolute, at most kUnixPathSizeMax bytes; empty: `server`
 
     friend bool operator==(const RedisAddress&, const RedisAddress&) = default;
 };
 
-// discovery: not part of this version; parsed and validated so that a file written today stays right.
+// discovery: nodes announce themselves in Redis, clients find them there.
 struct DiscoveryConfig {
     bool enabled = false;
     RedisAddress address;
@@ -122,6 +153,13 @@ struct DiscoveryConfig {
     std::string pass;
 
     friend bool operator==(const DiscoveryConfig&, const DiscoveryConfig&) = default;
+};
+
+// metrics: Prometheus, off unless an address is set.
+struct MetricsConfig {
+    std::optional<wire::Endpoint> listen;  // loopback only
+
+    friend bool operator==(const MetricsConfig&, const MetricsConfig&) = default;
 };
 
 struct LogConfig {
@@ -170,6 +208,7 @@ struct Config {
     std::vector<NodeConfig> nodes;  // ids are all different
     ExitNodeConfig node;
     DiscoveryConfig discovery;
+    MetricsConfig metrics;
     LogConfig log;
     DataPlaneConfig data_plane;
     LimitsConfig limits;

@@ -63,13 +63,19 @@ void JsonObject::read_bool(std::string_view key, bool& out) {
 }
 
 void JsonObject::read_count(std::string_view key, uint32_t& out, uint32_t least, uint32_t most) {
+    uint64_t count = out;
+    read_count(key, count, uint64_t{least}, uint64_t{most});
+    out = static_cast<uint32_t>(count);
+}
+
+void JsonObject::read_count(std::string_view key, uint64_t& out, uint64_t least, uint64_t most) {
     const Json::Value* value = find(key);
     if (problem_.found() || value == nullptr) return;
     const std::string range = "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
     const bool whole = value->type() == Json::intValue || value->type() == Json::uintValue;
     if (!whole || !value->isUInt64() || value->asUInt64() < least || value->asUInt64() > most)
         return report(key, expected(range, *value));
-    out = static_cast<uint32_t>(value->asUInt64());
+    out = value->asUInt64();
 }
 
 void JsonObject::read_duration(std::string_view key, Duration& out, Duration least, Duration most) {
@@ -103,6 +109,13 @@ bool JsonObject::read_array(std::string_view key,
 }
 
 bool JsonObject::read_strings(std::string_view key, const std::function<Result<void>(const std::string&)>& handle) {
+    if (const Json::Value* value = find(key); value != nullptr && value->isString()) {
+        std::string text;
+        read_string(key, text);
+        if (problem_.found() || text.empty()) return true;
+        if (const auto handled = handle(text); !handled) report(key, handled.error().message);
+        return true;
+    }
     return read_array(key, [&](const Json::Value& element, const std::string& path) {
         const auto text = string_in(element);
         if (!text) return problem_.report(path, text.error().message);

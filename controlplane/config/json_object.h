@@ -46,6 +46,7 @@ public:
 
     void read_bool(std::string_view key, bool& out);
     void read_count(std::string_view key, uint32_t& out, uint32_t least, uint32_t most);
+    void read_count(std::string_view key, uint64_t& out, uint64_t least, uint64_t most);
     void read_duration(std::string_view key, Duration& out, Duration least, Duration most);
     void read_string(std::string_view key, std::string& out);
 
@@ -76,7 +77,8 @@ public:
     // not there.
     bool read_array(std::string_view key, const std::function<void(const Json::Value&, const std::string&)>& handle);
 
-    // The same for an array of strings; what `handle` says is wrong is reported at its element.
+    // The same for an array of strings, or a single string that is not empty; what `handle` says is wrong is reported
+    // at its element.
     bool read_strings(std::string_view key, const std::function<Result<void>(const std::string&)>& handle);
 
 private:

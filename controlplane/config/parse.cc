@@ -26,7 +26,7 @@ using std::chrono::minutes;
 
 constexpr Duration kIntervalMin = milliseconds(100);
 constexpr size_t kLoginSizeMax = 255;  // RFC 1929
-constexpr size_t kTopicSizeMax = 128;
+constexpr uint64_t kBytesPerSecondMax = 1'000'000'000'000;
 
 // A parser for one of a few words.
 template <class Parse>
@@ -69,6 +69,18 @@ void read_routing(JsonObject& object, RoutingConfig& routing) {
                      one_of("strategy", "random, round-robin, fastest or least-loaded", parse_strategy));
     object.read_duration("health", routing.health, kIntervalMin, hours(24));
     object.read_duration("timeout", routing.timeout, kIntervalMin, minutes(10));
+    object.read_bool("punch", routing.punch);
+}
+
+// One peer, or a list of them.
+void read_peers(JsonObject& object, std::string_view key, std::vector<PeerAddress>& peers) {
+    object.read_strings(key, [&](const std::string& text) -> Result<void> {
+        const auto peer = parse_peer_address(text);
+        if (!peer) return tl::unexpected(peer.error());
+        if (std::find(peers.begin(), peers.end(), *peer) != peers.end()) return fail("given twice: remove one of them");
+        peers.push_back(*peer);
+        return {};
+    });
 }
 
 // One entry of nodes[]. Its id stands in `id`, in front of an address, or in both if they agree.
@@ -87,19 +99,27 @@ NodeConfig read_node(JsonObject& object) {
         node.addrs.push_back(parsed->address);
         return {};
     });
-    std::string relay;
-    object.read_string("relay", relay);
-    if (!relay.empty()) object.read_text("relay", node.relay, parse_peer_address);
+    read_peers(object, "relay", node.relays);
+    read_peers(object, "via", node.via);
+    if (node.via.size() > kViaRelaysMax) object.report("via", "more than 3 relays: shorten the path");
+    if (!node.via.empty() && !node.relays.empty())
+        object.report("via", "stands beside relay: name the whole path in via, or the relays in relay");
     if (!id)
         object.report("id", "missing: set the id that 'qanat id' prints on that node, or write ID@HOST:PORT in addrs");
-    if (node.addrs.empty() && relay.empty()) object.report("addrs", "no address: set at least one HOST:PORT");
+    if (node.addrs.empty() && node.relays.empty() && node.via.empty())
+        object.report("addrs", "no address: set at least one HOST:PORT");
+    const auto is_itself = [&](const PeerAddress& relay) { return id && relay.id == *id; };
+    if (std::any_of(node.relays.begin(), node.relays.end(), is_itself))
+        object.report("relay", "the node itself: name another node, or only its own address in addrs");
+    if (std::any_of(node.via.begin(), node.via.end(), is_itself))
+        object.report("via", "the node itself: name the relays in front of it only");
     node.id = id.value_or(PublicKey{});
     return node;
 }
 
 void read_nodes(JsonObject& root, std::vector<NodeConfig>& nodes, ConfigProblem& problem) {
     root.read_array("nodes", [&](const Json::Value& element, const std::string& path) {
-        JsonObject object(element, path, {"id", "addrs", "relay"}, problem);
+        JsonObject object(element, path, {"id", "addrs", "relay", "via"}, problem);
         NodeConfig node = read_node(object);
         const auto twin =
             std::find_if(nodes.begin(), nodes.end(), [&](const NodeConfig& other) { return other.id == node.id; });
@@ -108,6 +128,32 @@ void read_nodes(JsonObject& root, std::vector<NodeConfig>& nodes, ConfigProblem&
                                              "]: put all its addresses into one entry");
         nodes.push_back(std::move(node));
     });
+}
+
+void read_relay_limits(JsonObject& object, RelayLimitsConfig& limits) {
+    object.read_count("reservations", limits.reservations, 0, 1U << 20);
+    object.read_count("connections", limits.connections, 0, 65535);
+    object.read_count("streams", limits.streams, 0, 1U << 22);
+    object.read_count("bytes_per_second", limits.bytes_per_second, 0, kBytesPerSecondMax);
+}
+
+Result<std::string> parse_region(std::string_view text) {
+    const bool plain = std::all_of(text.begin(), text.end(),
+                                   [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+    if (!plain || text.size() > kRegionSizeMax)
+        return fail("not a region: write at most 32 of a-z, 0-9 and \"-\", like eu-central-1");
+    return std::string(text);
+}
+
+Result<void> read_announce(const std::string& text, std::vector<NodeAddress>& announce) {
+    const auto parsed = parse_node_address(text);
+    if (!parsed) return tl::unexpected(parsed.error());
+    if (parsed->id) return fail("a node announces its own id: write HOST:PORT alone");
+    if (std::find(announce.begin(), announce.end(), parsed->address) != announce.end())
+        return fail("given twice: remove one of them");
+    if (announce.size() == kAnnounceMax) return fail("more than 16 addresses: remove some");
+    announce.push_back(parsed->address);
+    return {};
 }
 
 void read_exit_node(JsonObject& object, ExitNodeConfig& node) {
@@ -123,26 +169,20 @@ void read_exit_node(JsonObject& object, ExitNodeConfig& node) {
     if (listens && listen.empty())
         object.report("listen", "an empty list: set at least one HOST:PORT, or remove the key");
     if (listens) node.listen = std::move(listen);
+    object.read_text("region", node.region, parse_region);
+    object.read_strings("announce", [&](const std::string& text) { return read_announce(text, node.announce); });
     object.read_bool("relay_mode", node.relay_mode);
-    object.read_strings("connect_relay", [&](const std::string& text) -> Result<void> {
-        const auto relay = parse_peer_address(text);
-        if (!relay) return tl::unexpected(relay.error());
-        node.connect_relay.push_back(*relay);
-        return {};
-    });
+    read_peers(object, "connect_relay", node.connect_relay);
+    object.read_count("relays_from_discovery", node.relays_from_discovery, 0, kRelaysFromDiscoveryMax);
+    object.read_bool("punch", node.punch);
+    object.read_object("relay_limits", {"reservations", "connections", "streams", "bytes_per_second"},
+                       [&](JsonObject& limits) { read_relay_limits(limits, node.relay_limits); });
     object.read_object("exit_policy", {"allow", "deny"}, [&](JsonObject& policy) {
         policy.read_strings("allow",
                             [&](const std::string& text) { return parse_policy_entry(text, node.exit_policy.allow); });
         policy.read_strings("deny",
                             [&](const std::string& text) { return parse_policy_entry(text, node.exit_policy.deny); });
     });
-}
-
-Result<std::string> parse_topic(std::string_view text) {
-    const bool blank = std::any_of(text.begin(), text.end(), [](char c) { return c == ' '; });
-    if (text.empty() || text.size() > kTopicSizeMax || blank)
-        return fail("not a topic: write 1 to 128 characters without spaces");
-    return std::string(text);
 }
 
 void read_discovery(JsonObject& object, DiscoveryConfig& discovery) {
@@ -161,6 +201,11 @@ void read_discovery(JsonObject& object, DiscoveryConfig& discovery) {
         discovery.user = std::move(url.user);
         discovery.pass = std::move(url.pass);
     }
+}
+
+void read_metrics(JsonObject& object, MetricsConfig& metrics) {
+    object.read_text("listen", metrics.listen,
+                     [](std::string_view text) { return parse_loopback_listen(text, kMetricsPort); });
 }
 
 void read_log(JsonObject& object, LogConfig& log) {
@@ -213,22 +258,26 @@ void read_limits(JsonObject& object, LimitsConfig& limits) {
 
 Config read_root(const Json::Value& value, const std::string& file, ConfigProblem& problem) {
     Config config;
-    JsonObject root(
-        value, "",
-        {"key", "identity", "server", "routing", "nodes", "node", "discovery", "log", "data_plane", "limits"}, problem);
+    JsonObject root(value, "",
+                    {"key", "identity", "server", "routing", "nodes", "node", "discovery", "metrics", "log",
+                     "data_plane", "limits"},
+                    problem);
     root.read_string("key", config.key);
     root.read_string("identity", config.identity);
     config.key = resolve_path(config.key, file);
     config.identity = resolve_path(config.identity, file);
     root.read_object("server", {"listen", "auth", "user", "pass"},
                      [&](JsonObject& object) { read_server(object, config.server); });
-    root.read_object("routing", {"strategy", "health", "timeout"},
+    root.read_object("routing", {"strategy", "health", "timeout", "punch"},
                      [&](JsonObject& object) { read_routing(object, config.routing); });
     read_nodes(root, config.nodes, problem);
-    root.read_object("node", {"listen", "relay_mode", "connect_relay", "exit_policy"},
+    root.read_object("node",
+                     {"listen", "region", "announce", "relay_mode", "relay_limits", "connect_relay",
+                      "relays_from_discovery", "punch", "exit_policy"},
                      [&](JsonObject& object) { read_exit_node(object, config.node); });
     root.read_object("discovery", {"enabled", "address", "topic", "timeout", "user", "pass"},
                      [&](JsonObject& object) { read_discovery(object, config.discovery); });
+    root.read_object("metrics", {"listen"}, [&](JsonObject& object) { read_metrics(object, config.metrics); });
     root.read_object("log", {"level", "format"}, [&](JsonObject& object) { read_log(object, config.log); });
     root.read_object("data_plane", {"cores", "max_streams", "busy_poll", "suites", "shutdown_grace"},
                      [&](JsonObject& object) { read_data_plane(object, value["data_plane"], config.data_plane); });

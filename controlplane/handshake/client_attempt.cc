@@ -5,21 +5,42 @@
 #include <utility>
 
 #include "common/base/assert.h"
+#include "common/wire/stream_messages.h"
 
 namespace qanat::controlplane {
 
-ClientAttempt::ClientAttempt(CommandPort& port, const ClientCredentials& credentials, const RandomBytes& random,
-                             const NodeLookup& lookup, const PublicKey& node, std::vector<NodeAddress> addresses,
-                             Duration timeout, uint32_t engine, uint64_t& next_connection, Handlers handlers)
-    : port_(port),
-      credentials_(credentials),
-      random_(random),
-      lookup_(lookup),
+namespace {
+
+// What a relay's refusal of FORWARD means (PROTOCOL.md 4.2).
+std::string relay_refusal(uint8_t status) {
+    switch (static_cast<wire::StreamStatus>(status)) {
+        case wire::StreamStatus::kind_not_supported:
+            return "does not relay";
+        case wire::StreamStatus::at_capacity:
+            return "is at capacity";
+        case wire::StreamStatus::draining:
+            return "is draining";
+        case wire::StreamStatus::next_unknown:
+            return "knows no way to the next node";
+        case wire::StreamStatus::next_unreachable:
+            return "could not reach the next node";
+        case wire::StreamStatus::relay_limit:
+            return "has reached the limit that it sets to each member";
+        default:
+            return "refused with status " + std::to_string(status);
+    }
+}
+
+}  // namespace
+
+ClientAttempt::ClientAttempt(const Context& context, const PublicKey& node, std::vector<NodePath> paths,
+                             Duration timeout, uint32_t engine, uint64_t connection_prefix, Handlers handlers)
+    : context_(context),
       node_(node),
-      untried_(addresses.begin(), addresses.end()),
+      paths_(paths.begin(), paths.end()),
       timeout_(timeout),
       engine_(engine),
-      next_connection_(next_connection),
+      connection_prefix_(connection_prefix),
       handlers_(std::move(handlers)) {}
 
 ClientAttempt::~ClientAttempt() {
@@ -37,60 +58,128 @@ void ClientAttempt::try_next(Instant now) {
         resolved_.pop_front();
         return connect(address, now);
     }
-    if (untried_.empty()) {
-        done_ = true;
-        deadline_.reset();
-        return handlers_.on_failed(last_error_, now);
-    }
+    if (untried_.empty()) return try_next_path(now);
     const NodeAddress next = untried_.front();
     untried_.pop_front();
+    target_ = next;
     if (!next.target.is_name()) return connect(next.target.endpoint(), now);
 
     // The resolver has its own deadline.
     deadline_.reset();
     const std::string name(next.target.name());
-    lookup_(name, next.family,
-            [this, alive = alive_, name, port = next.target.port()](Result<std::vector<wire::IpAddress>> found) {
-                if (!*alive) return;
-                if (!found)
-                    last_error_ = found.error().message;
-                else if (found->empty())
-                    last_error_ = name + " has no address";
-                else
-                    for (size_t i = 0; i < std::min(found->size(), kAddressesPerNameMax); ++i)
-                        resolved_.push_back({(*found)[i], port});
-                try_next(EventLoop::now());
-            });
+    context_.lookup(
+        name, next.family,
+        [this, alive = alive_, name, port = next.target.port()](Result<std::vector<wire::IpAddress>> found) {
+            if (!*alive) return;
+            if (!found)
+                last_error_ = found.error().message;
+            else if (found->empty())
+                last_error_ = name + " has no address";
+            else
+                for (size_t i = 0; i < std::min(found->size(), kAddressesPerNameMax); ++i)
+                    resolved_.push_back({(*found)[i], port});
+            try_next(EventLoop::now());
+        });
 }
 
-void ClientAttempt::connect(const wire::Endpoint& address, Instant now) {
+void ClientAttempt::try_next_path(Instant now) {
+    if (path_begun_) {
+        const NodePath failed = std::move(paths_.front());
+        paths_.pop_front();
+        path_begun_ = false;
+        handlers_.on_path_failed(failed, now);
+    }
+    if (paths_.empty()) {
+        done_ = true;
+        deadline_.reset();
+        return handlers_.on_failed(last_error_, now);
+    }
+    path_begun_ = true;
+    target_.reset();
+    const NodePath& path = paths_.front();
+    untried_.assign(path.addrs.begin(), path.addrs.end());
+    if (untried_.empty() && !path.via.empty()) return connect(std::nullopt, now);
+    try_next(now);
+}
+
+void ClientAttempt::connect(const std::optional<wire::Endpoint>& address, Instant now) {
     address_ = address;
     handshake_.reset();
-    connection_ = ring::kOutgoingConnectionBit | ++next_connection_;
+    if (paths_.front().via.empty()) return dial({.dial = *address, .via = {}}, now);
+    const RelayView::Answer answer = context_.relays.route(paths_.front().via, address);
+    switch (answer.state) {
+        case RelayView::State::ready:
+            return dial(answer.route, now);
+        case RelayView::State::waiting:
+            waiting_ = true;
+            last_error_ = answer.reason;
+            deadline_ = now + timeout_;
+            return;
+        case RelayView::State::failed:
+            last_error_ = answer.reason;
+            untried_.clear();  // they are all behind the same relays
+            resolved_.clear();
+            return try_next(now);
+    }
+}
+
+void ClientAttempt::dial(const Route& route, Instant now) {
+    connection_ = ring::kOutgoingConnectionBit | connection_prefix_ | ++context_.next_connection;
     deadline_ = now + timeout_;
     ring::ControlConnect message{};
     message.connection = connection_;
     message.timeout_ms = static_cast<uint32_t>(timeout_.count());
-    message.address = to_ring(address);
-    port_.send(engine_, message);
+    message.address = to_ring(route.dial);
+    message.id = node_;
+    for (const ring::Via& via : route.via) message.via[message.via_count++] = via;
+    context_.port.send(engine_, message);
 }
 
-void ClientAttempt::on_opened(int error, Instant now) {
+void ClientAttempt::relays_changed(Instant now) {
+    if (done_ || !waiting_) return;
+    waiting_ = false;
+    const Instant deadline = *deadline_;
+    connect(address_, now);
+    // Waiting on is waiting for the same thing.
+    if (waiting_) deadline_ = deadline;
+}
+
+std::string ClientAttempt::where() const {
+    std::string text = address_ ? address_->format() : "its reservation";
+    const char* separator = " via ";
+    if (!paths_.empty())
+        for (const uint32_t relay : paths_.front().via)
+            text += std::exchange(separator, " → ") + context_.relays.describe(relay);
+    return text;
+}
+
+void ClientAttempt::on_opened(const ring::ControlOpened& event, Instant now) {
     if (done_ || connection_ == 0 || handshake_) return;
-    if (error != 0) {
+    if (event.error != 0 || event.status != 0) {
         connection_ = 0;  // it never was
-        return next_after(std::string("cannot connect to ") + address_->format() + ": " + std::strerror(error), now);
+        const auto status = static_cast<wire::StreamStatus>(event.status);
+        // Unless it is about the node's address, the relay says the same again.
+        if (event.status != 0 && status != wire::StreamStatus::next_unknown &&
+            status != wire::StreamStatus::next_unreachable) {
+            untried_.clear();
+            resolved_.clear();
+        }
+        if (event.status != 0)
+            return next_after("relay " + context_.relays.describe(event.at) + " " + relay_refusal(event.status), now);
+        if (event.at != ring::kNoNode && !paths_.front().via.empty())
+            return next_after("relay " + context_.relays.describe(event.at) + ": " + std::strerror(event.error), now);
+        return next_after("cannot connect to " + where() + ": " + std::strerror(event.error), now);
     }
     Secret<32> ephemeral;
-    random_(ephemeral.writable());
+    context_.random(ephemeral.writable());
     auto started = handshake::ClientHandshake::start({
         .node_static = node_,
-        .identity = credentials_.identity.clone(),
-        .gate_key = credentials_.network_key.gate.clone(),
-        .noise_key = credentials_.network_key.noise.clone(),
-        .offer = {.capabilities = credentials_.capabilities,
-                  .suites = handshake::SuiteList(credentials_.suites),
-                  .boot_id = credentials_.boot_id,
+        .identity = context_.credentials.identity.clone(),
+        .gate_key = context_.credentials.network_key.gate.clone(),
+        .noise_key = context_.credentials.network_key.noise.clone(),
+        .offer = {.capabilities = context_.credentials.capabilities,
+                  .suites = handshake::SuiteList(context_.credentials.suites),
+                  .boot_id = context_.credentials.boot_id,
                   .wished_window = 0},
         .ephemeral = std::move(ephemeral),
     });
@@ -119,25 +208,30 @@ void ClientAttempt::on_data(Bytes bytes, Instant now) {
             case handshake::ClientHandshake::Progress::failed: {
                 const std::string reason(handshake_->failure().message());
                 close();
-                return next_after(address_->format() + ": " + reason, now);
+                return next_after(where() + ": " + reason, now);
             }
         }
     }
 }
 
-void ClientAttempt::on_closed(int, Instant now) {
+void ClientAttempt::on_closed(Instant now) {
     if (done_ || connection_ == 0) return;
     connection_ = 0;
     // A node that does not like what it sees says nothing and closes at a random time.
-    next_after(address_->format() + ": " + std::string(handshake::kNoAnswerText), now);
+    next_after(where() + ": " + std::string(handshake::kNoAnswerText), now);
 }
 
 void ClientAttempt::tick(Instant now) {
     if (done_ || !deadline_ || now < *deadline_) return;
+    if (std::exchange(waiting_, false)) {  // its reason is in last_error_
+        untried_.clear();
+        resolved_.clear();
+        return try_next(now);
+    }
     const bool connected = handshake_.has_value();
     close();
-    next_after(connected ? address_->format() + ": " + std::string(handshake::kNoAnswerText)
-                         : "cannot connect to " + address_->format() + ": no answer in time",
+    next_after(connected ? where() + ": " + std::string(handshake::kNoAnswerText)
+                         : "cannot connect to " + where() + ": no answer in time",
                now);
 }
 
@@ -146,7 +240,7 @@ void ClientAttempt::send(Bytes bytes) {
     message.connection = connection_;
     message.size = static_cast<uint16_t>(bytes.size());
     std::copy(bytes.begin(), bytes.end(), message.bytes.begin());
-    port_.send(engine_, message);
+    context_.port.send(engine_, message);
 }
 
 void ClientAttempt::close() {
@@ -154,7 +248,7 @@ void ClientAttempt::close() {
     ring::ControlClose message{};
     message.connection = std::exchange(connection_, 0);
     message.how = ring::CloseHow::close;
-    port_.send(engine_, message);
+    context_.port.send(engine_, message);
 }
 
 void ClientAttempt::next_after(std::string error, Instant now) {
@@ -169,7 +263,9 @@ void ClientAttempt::succeed(Bytes rest, Instant now) {
     OpenedSession opened;
     opened.session = handshake_->take_session();
     opened.channel = std::make_unique<ControlChannel>(ControlChannel::Side::client, opened.session.secrets);
-    opened.address = *address_;
+    opened.path = std::move(paths_.front());
+    opened.target = target_;
+    opened.address = address_;
     opened.engine = engine_;
     opened.connection = std::exchange(connection_, 0);  // the owner's now
     if (!rest.empty()) opened.first_input = opened.channel->feed(rest);

@@ -1,5 +1,6 @@
-// ClientAttempt: one try to open a session with one node: its addresses in order, for each a control connection and a
-// handshake, until one succeeds or none is left. No timers: the owner calls tick() at deadline().
+// ClientAttempt: one try to open a session with one node: its paths in order and the addresses of each, for each a
+// control connection and a handshake, until one succeeds or none is left. A path over a relay that is still being
+// connected waits for it. No timers: the owner calls tick() at deadline().
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,9 @@
 #include "common/handshake/session_client.h"
 #include "controlplane/config/config.h"
 #include "controlplane/handshake/control_channel.h"
+#include "controlplane/handshake/route.h"
 #include "controlplane/plane_link/command_port.h"
+#include "controlplane/routing/node_spec.h"
 
 namespace qanat::controlplane {
 
@@ -36,7 +39,9 @@ struct ClientCredentials {
 struct OpenedSession {
     handshake::ClientSession session;
     std::unique_ptr<ControlChannel> channel;
-    wire::Endpoint address;
+    NodePath path;                          // the one that it took
+    std::optional<NodeAddress> target;      // of the path's addresses; none: it was reached by a reservation
+    std::optional<wire::Endpoint> address;  // the same, looked up
     uint32_t engine = 0;
     uint64_t connection = 0;
     ControlChannel::Input first_input;  // control records that came together with MSG2
@@ -48,16 +53,27 @@ public:
         // Exactly one of these is called, once; the owner may destroy the attempt only afterwards (not from inside).
         std::function<void(OpenedSession, Instant now)> on_opened;
         std::function<void(std::string reason, Instant now)> on_failed;
+        // Before that, for each path that was tried in vain.
+        std::function<void(const NodePath& path, Instant now)> on_path_failed;
+    };
+
+    // What attempts of one owner share; all of it outlives them.
+    struct Context {
+        CommandPort& port;
+        const ClientCredentials& credentials;
+        const RandomBytes& random;
+        const NodeLookup& lookup;
+        const RelayView& relays;
+        uint64_t& next_connection;  // counted up
     };
 
     // A name may have many addresses; trying them all would take minutes.
     static constexpr size_t kAddressesPerNameMax = 4;
 
-    // `port`, `credentials`, `random` and `lookup` outlive the attempt. `timeout` is for one address. Connection
-    // numbers come from `next_connection`, which is counted up.
-    ClientAttempt(CommandPort& port, const ClientCredentials& credentials, const RandomBytes& random,
-                  const NodeLookup& lookup, const PublicKey& node, std::vector<NodeAddress> addresses, Duration timeout,
-                  uint32_t engine, uint64_t& next_connection, Handlers handlers);
+    // `timeout` is for one address, and for the relays of one path. Connection numbers are
+    // kOutgoingConnectionBit | `connection_prefix` | the next of the context's.
+    ClientAttempt(const Context& context, const PublicKey& node, std::vector<NodePath> paths, Duration timeout,
+                  uint32_t engine, uint64_t connection_prefix, Handlers handlers);
     // Closes a connection that is still open.
     ~ClientAttempt();
     ClientAttempt(const ClientAttempt&) = delete;
@@ -69,9 +85,11 @@ public:
 
     // 0: no connection now.
     [[nodiscard]] uint64_t connection() const { return connection_; }
-    void on_opened(int error, Instant now);
+    void on_opened(const ring::ControlOpened& event, Instant now);
     void on_data(Bytes bytes, Instant now);
-    void on_closed(int error, Instant now);
+    void on_closed(Instant now);
+    // What RelayView says may be different now.
+    void relays_changed(Instant now);
     void tick(Instant now);
     [[nodiscard]] std::optional<Instant> deadline() const { return deadline_; }
 
@@ -80,22 +98,25 @@ public:
 
 private:
     void try_next(Instant now);
-    void connect(const wire::Endpoint& address, Instant now);
+    void try_next_path(Instant now);
+    void connect(const std::optional<wire::Endpoint>& address, Instant now);
+    void dial(const Route& route, Instant now);
+    [[nodiscard]] std::string where() const;
     void send(Bytes bytes);
     void close();
     void next_after(std::string error, Instant now);
     void succeed(Bytes rest, Instant now);
 
-    CommandPort& port_;
-    const ClientCredentials& credentials_;
-    const RandomBytes& random_;
-    const NodeLookup& lookup_;
+    Context context_;
     PublicKey node_;
-    std::deque<NodeAddress> untried_;
+    std::deque<NodePath> paths_;  // the first one is being tried
+    bool path_begun_ = false;
+    std::deque<NodeAddress> untried_;    // of that path
+    std::optional<NodeAddress> target_;  // that is being tried
     std::deque<wire::Endpoint> resolved_;
     Duration timeout_;
     uint32_t engine_;
-    uint64_t& next_connection_;
+    uint64_t connection_prefix_;
     Handlers handlers_;
 
     uint64_t connection_ = 0;
@@ -103,6 +124,7 @@ private:
     std::optional<handshake::ClientHandshake> handshake_;
     std::optional<Instant> deadline_;
     std::string last_error_ = "the node has no address";
+    bool waiting_ = false;  // for a relay
     bool done_ = false;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for lookups
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace qanat::controlplane {
 
@@ -17,8 +18,8 @@ ControlChannel::~ControlChannel() {
     open_key_.wipe();
 }
 
-std::optional<std::array<uint8_t, wire::kControlRecordSize>> ControlChannel::seal(const wire::ControlMessage& message) {
-    std::array<uint8_t, wire::kControlRecordSize> record{};
+std::optional<std::vector<uint8_t>> ControlChannel::seal(const wire::ControlMessage& message) {
+    std::vector<uint8_t> record(message.record_size());
     if (wire::seal_control_record(sealer_, seal_key_, record, message) == 0) return std::nullopt;
     return record;
 }
@@ -30,7 +31,7 @@ ControlChannel::Input ControlChannel::feed(Bytes bytes) {
         size_t wanted = wire::kRecordHeaderSize;
         if (size_ >= wire::kRecordHeaderSize) {
             const auto size = wire::record_size(Bytes(buffer_).first(size_));
-            if (!size || *size > buffer_.size()) {
+            if (!size || (*size != wire::kControlRecordSize && *size != wire::kControlRecordSizeMax)) {
                 ended_ = true;
                 break;
             }
@@ -47,15 +48,15 @@ ControlChannel::Input ControlChannel::feed(Bytes bytes) {
 }
 
 void ControlChannel::open_one(Input& input) {
-    const auto record = wire::open_record(opener_, open_key_, MutableBytes(buffer_).first(size_));
-    size_ = 0;
+    const size_t record_size = std::exchange(size_, 0);
+    const auto record = wire::open_record(opener_, open_key_, MutableBytes(buffer_).first(record_size));
     // An alert of any kind ends the connection, and so does what does not belong here.
     if (!record || record->type != wire::ContentType::control) {
         ended_ = true;
         return;
     }
     const auto message = wire::decode_control_message(record->content);
-    if (message)
+    if (message && message->record_size() == record_size)
         input.messages.push_back(*message);
     else
         ended_ = true;

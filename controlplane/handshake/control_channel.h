@@ -25,8 +25,7 @@ public:
     ControlChannel& operator=(const ControlChannel&) = delete;
 
     // The record to send, or nothing when the key is used up (2^43 bytes) and the connection has to end.
-    [[nodiscard]] std::optional<std::array<uint8_t, wire::kControlRecordSize>> seal(
-        const wire::ControlMessage& message);
+    [[nodiscard]] std::optional<std::vector<uint8_t>> seal(const wire::ControlMessage& message);
 
     // Input in pieces of any size. Messages that arrived before an end are delivered with it.
     struct Input {
@@ -42,7 +41,7 @@ private:
     wire::DirectionKey open_key_;
     crypto::Aead sealer_;
     crypto::Aead opener_;
-    std::array<uint8_t, 2 * wire::kControlRecordSize> buffer_{};
+    std::array<uint8_t, wire::kControlRecordSizeMax> buffer_{};
     size_t size_ = 0;
     bool ended_ = false;
 };

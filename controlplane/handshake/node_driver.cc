@@ -34,9 +34,10 @@ Secret<16> fresh_short_secret(const RandomBytes& random) {
 
 }  // namespace
 
-NodeDriver::NodeDriver(CommandPort& port, Settings settings, RandomBytes random, Instant now)
+NodeDriver::NodeDriver(CommandPort& port, Settings settings, RandomBytes random, Instant now, Services services)
     : port_(port),
       settings_(std::move(settings)),
+      services_(std::move(services)),
       random_(std::move(random)),
       admission_(settings_.admission, now),
       sessions_(settings_.sessions_max),
@@ -105,7 +106,7 @@ void NodeDriver::announce_draining() {
     draining_ = true;
     for (auto& [key, connection] : connections_) {
         if (connection.channel == nullptr) continue;
-        if (const auto record = connection.channel->seal({wire::ControlMessage::Kind::draining, 0}))
+        if (const auto record = connection.channel->seal({.kind = wire::ControlMessage::Kind::draining}))
             send(key, *record, connection.proved);
     }
 }
@@ -162,9 +163,11 @@ void NodeDriver::open_session(Connections::iterator at, const crypto::NetworkKey
 
     const uint64_t session_id = accepted->secrets.session_id;
     connection.session_id = session_id;
+    connection.client = offer->client_static;
     connection.channel = std::make_unique<ControlChannel>(ControlChannel::Side::node, accepted->secrets);
     connection_of_[session_id] = at->first;
-    sessions_.insert(session_id, offer->client_static, now, settings_.lifetime);
+    sessions_.insert(session_id, offer->client_static, now, settings_.lifetime,
+                     {.peer = connection.peer, .suite = *suite});
     ++handshakes_ok_;
     install(*accepted, offer->client_static, window);
     log_info("session opened", {{"client", encode_node_id(offer->client_static)},
@@ -207,16 +210,22 @@ void NodeDriver::handle_control(Connections::iterator at, Bytes bytes, Instant n
         sessions_.confirm(connection.session_id);
         switch (message.kind) {
             case wire::ControlMessage::Kind::ping: {
-                const auto pong = connection.channel->seal({wire::ControlMessage::Kind::pong, message.token});
-                if (pong)
-                    send(at->first, *pong, true);
-                else
+                const uint16_t load = services_.load ? services_.load() : uint16_t{0};
+                if (!send_message(at, {.kind = wire::ControlMessage::Kind::pong, .token = message.token, .load = load}))
                     input.ended = true;
                 break;
             }
             case wire::ControlMessage::Kind::pong:
                 break;  // we send no PING
+            case wire::ControlMessage::Kind::ask_policy:
+                ask_policy(at, message);
+                break;
+            case wire::ControlMessage::Kind::punch:
+                punch(at, message);
+                break;
             case wire::ControlMessage::Kind::draining:
+            case wire::ControlMessage::Kind::policy_answer:
+            case wire::ControlMessage::Kind::punch_answer:
                 input.ended = true;
                 break;
         }
@@ -226,6 +235,47 @@ void NodeDriver::handle_control(Connections::iterator at, Bytes bytes, Instant n
     sessions_.control_closed(connection.session_id, now);
     connection_of_.erase(connection.session_id);
     close(at, connection.proved ? ring::CloseHow::close : ring::CloseHow::silent);
+}
+
+void NodeDriver::ask_policy(Connections::iterator at, const wire::ControlMessage& question) {
+    Connection& connection = at->second;
+    if (!services_.ask_policy || connection.questions >= kQuestionsPerConnection) return;
+    ++connection.questions;
+    services_.ask_policy(question.target, [this, key = at->first, session_id = connection.session_id,
+                                           token = question.token](wire::StreamStatus status, wire::Reason reason) {
+        const auto still = connections_.find(key);
+        if (still == connections_.end() || still->second.session_id != session_id) return;
+        --still->second.questions;
+        // A key that is used up shows at the next PING.
+        (void)send_message(
+            still,
+            {.kind = wire::ControlMessage::Kind::policy_answer, .token = token, .status = status, .reason = reason});
+    });
+}
+
+void NodeDriver::punch(Connections::iterator at, const wire::ControlMessage& question) {
+    Connection& connection = at->second;
+    const auto answer = [this, key = at->first, session_id = connection.session_id, token = question.token](
+                            wire::PunchStatus status, const wire::Endpoint& address) {
+        const auto still = connections_.find(key);
+        if (still == connections_.end() || still->second.session_id != session_id) return;
+        --still->second.questions;
+        // A key that is used up shows at the next PING.
+        (void)send_message(
+            still,
+            {.kind = wire::ControlMessage::Kind::punch_answer, .token = token, .address = address, .punch = status});
+    };
+    if (connection.questions >= kQuestionsPerConnection) return;
+    ++connection.questions;
+    if (!services_.punch || draining_) return answer(wire::PunchStatus::impossible, {});
+    services_.punch(at->first.first, connection.client, question.address, question.delay_ms, answer);
+}
+
+bool NodeDriver::send_message(Connections::iterator at, const wire::ControlMessage& message) {
+    const auto record = at->second.channel->seal(message);
+    if (!record) return false;
+    send(at->first, *record, at->second.proved);
+    return true;
 }
 
 void NodeDriver::send(const Key& key, Bytes bytes, bool authenticated) {

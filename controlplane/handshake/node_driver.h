@@ -21,6 +21,7 @@
 #include "common/handshake/seen_ephemerals.h"
 #include "common/handshake/session_node.h"
 #include "common/ring/messages.h"
+#include "common/wire/stream_messages.h"
 #include "controlplane/handshake/admission.h"
 #include "controlplane/handshake/control_channel.h"
 #include "controlplane/plane_link/command_port.h"
@@ -43,11 +44,28 @@ public:
         Admission::Settings admission;
     };
 
+    // What the driver asks of the rest of the node.
+    struct Services {
+        // Would the exit connect to this? Calls back at most once, possibly at once, with a status that POLICY_ANSWER
+        // may carry and the rule that decided. Not set: nobody is answered.
+        std::function<void(const wire::Target&, std::function<void(wire::StreamStatus, wire::Reason)>)> ask_policy;
+        // A direct connection through NATs with this member (PROTOCOL.md section 6.3): `engine` carries its control
+        // connection. Calls back at most once. Not set: impossible.
+        std::function<void(uint32_t engine, const PublicKey& member, const wire::Endpoint& peer, uint16_t delay_ms,
+                           std::function<void(wire::PunchStatus, const wire::Endpoint&)>)>
+            punch;
+        // The load of PONG, 0 … 10000. Not set: 0.
+        std::function<uint16_t()> load;
+    };
+
+    // Questions of one connection that wait for their answer. More are thrown away: whoever asks has a deadline.
+    static constexpr size_t kQuestionsPerConnection = 8;
+
     // Replay windows, in stream numbers (PROTOCOL.md 4): the default, and what a client may wish for.
     static constexpr uint32_t kWindowDefault = 65536;
     static constexpr uint32_t kWindowMax = 8 * 65536;
 
-    NodeDriver(CommandPort& port, Settings settings, RandomBytes random, Instant now);
+    NodeDriver(CommandPort& port, Settings settings, RandomBytes random, Instant now, Services services = {});
 
     // A data plane without state is there, still in the link state "starting": NodeKeys goes to it.
     void start();
@@ -79,8 +97,10 @@ private:
         handshake::NodeHandshake handshake;
         std::vector<uint8_t> input;               // of a second MSG1, after a challenge
         uint64_t session_id = 0;                  // 0: no session yet
+        PublicKey client{};                       // with a session: whose it is
         std::unique_ptr<ControlChannel> channel;  // from MSG2 on
         bool proved = false;                      // by a valid control record
+        size_t questions = 0;                     // that wait for their answer
     };
     using Connections = std::map<Key, Connection>;
 
@@ -89,6 +109,9 @@ private:
     void refuse(Connections::iterator at, handshake::SessionStatus status, std::string_view reason);
     void install(const handshake::AcceptedSession& accepted, const PublicKey& client, uint32_t window);
     void handle_control(Connections::iterator at, Bytes bytes, Instant now);
+    void ask_policy(Connections::iterator at, const wire::ControlMessage& question);
+    void punch(Connections::iterator at, const wire::ControlMessage& question);
+    [[nodiscard]] bool send_message(Connections::iterator at, const wire::ControlMessage& message);
     void send(const Key& key, Bytes bytes, bool authenticated);
     void close(Connections::iterator at, ring::CloseHow how);
     void drop(Connections::iterator at, std::string_view reason);
@@ -98,6 +121,7 @@ private:
 
     CommandPort& port_;
     Settings settings_;
+    Services services_;
     RandomBytes random_;
     Admission admission_;
     SessionTable sessions_;

@@ -50,6 +50,10 @@ void Timer::start(Duration delay) {
     event_add(state_->timer, &wait);
 }
 
+void Timer::start_at(std::optional<Instant> when) {
+    when ? start_at(*when) : cancel();
+}
+
 void Timer::start_at(Instant when) {
     // Rounded up: a timer that fires before its time makes its owner start it again and again.
     start(std::max(std::chrono::ceil<Duration>(when - EventLoop::now()), Duration(0)));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "controlplane/loop/event_loop.h"
 
@@ -15,9 +16,10 @@ public:
     Timer(const Timer&) = delete;
     Timer& operator=(const Timer&) = delete;
 
-    void start(Duration delay);           // once; a negative delay is zero
-    void start_at(Instant when);          // once; the past is now
-    void start_every(Duration interval);  // until cancel()
+    void start(Duration delay);                  // once; a negative delay is zero
+    void start_at(Instant when);                 // once; the past is now
+    void start_at(std::optional<Instant> when);  // the same, or cancel()
+    void start_every(Duration interval);         // until cancel()
     void cancel();
 
 private:

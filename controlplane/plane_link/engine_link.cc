@@ -2,6 +2,7 @@
 
 #include <sodium.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "common/ring/codec.h"
@@ -13,6 +14,13 @@ namespace {
 // timers.
 constexpr int kEventsPerTurn = 256;
 constexpr Duration kWriteRetry = std::chrono::milliseconds(1);
+
+// For people: the positions are the other plane's word, and may move while they are read.
+uint32_t depth_of(const ring::RingSection& ring) {
+    const uint64_t head = ring.head.value.load(std::memory_order_relaxed);
+    const uint64_t tail = ring.tail.value.load(std::memory_order_relaxed);
+    return tail < head ? 0 : static_cast<uint32_t>(std::min<uint64_t>(tail - head, ring::kSlotsPerRing));
+}
 
 }  // namespace
 
@@ -32,6 +40,10 @@ EngineLink::EngineLink(EventLoop& loop, ring::EngineSection& section, UniqueFd c
 
 EngineLink::~EngineLink() {
     for (Queued& queued : queue_) wipe(queued);
+}
+
+RingDepths EngineLink::depths() const {
+    return {depth_of(section_.commands), depth_of(section_.events)};
 }
 
 void EngineLink::write(ring::MessageType type, Bytes message) {

@@ -14,6 +14,12 @@
 
 namespace qanat::controlplane {
 
+// Messages in both rings of one engine that have been published and not taken yet.
+struct RingDepths {
+    uint32_t commands = 0;
+    uint32_t events = 0;
+};
+
 class EngineLink {
 public:
     struct Handlers {
@@ -40,6 +46,7 @@ public:
     [[nodiscard]] uint64_t written() const { return written_; }
 
     [[nodiscard]] const ring::EngineCounters& counters() const { return section_.counters; }
+    [[nodiscard]] RingDepths depths() const;
 
 private:
     // The ring takes messages by type; a queue holds them as bytes.

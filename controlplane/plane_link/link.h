@@ -31,6 +31,7 @@ public:
     void write(uint32_t engine, ring::MessageType type, Bytes message);
     void when_flushed(Callback callback);
     [[nodiscard]] const ring::EngineCounters& counters(uint32_t engine) const { return engines_[engine]->counters(); }
+    [[nodiscard]] RingDepths depths(uint32_t engine) const { return engines_[engine]->depths(); }
 
 private:
     // Reached when every engine has been shown as many commands as had been accepted for it.

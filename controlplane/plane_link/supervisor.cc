@@ -117,6 +117,11 @@ void Supervisor::on_reply() {
     handlers_.on_ready();
 }
 
+void Supervisor::set_log(LogLevel level, LogFormat format) {
+    bootstrap_.log_level = static_cast<uint8_t>(level);
+    bootstrap_.log_json = format == LogFormat::json ? 1 : 0;
+}
+
 void Supervisor::end_data_plane(const std::string& reason) {
     if (state_ != State::starting && state_ != State::running) return;
     log_error("ending the data plane", {{"reason", reason}});

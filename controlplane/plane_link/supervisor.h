@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "common/base/log.h"
 #include "common/base/result.h"
 #include "common/ring/bootstrap.h"
 #include "controlplane/loop/backoff.h"
@@ -50,6 +51,9 @@ public:
     // Starts the first one. An error is one that shows at once; then nothing runs.
     [[nodiscard]] Result<void> start();
 
+    // How the data planes log that are started from now on.
+    void set_log(LogLevel level, LogFormat format);
+
     // Ends the data plane for a reason of ours (it broke the protocol); it is restarted.
     void end_data_plane(const std::string& reason);
 
@@ -67,6 +71,7 @@ public:
     [[nodiscard]] uint64_t memory_budget() const { return memory_budget_; }  // bytes
     [[nodiscard]] const std::string& features() const { return features_; }  // of the engines, for people
     [[nodiscard]] const ring::EngineCounters& counters(uint32_t engine) const { return link_->counters(engine); }
+    [[nodiscard]] RingDepths depths(uint32_t engine) const { return link_->depths(engine); }
 
 protected:
     void write(uint32_t engine, ring::MessageType type, Bytes message) override;

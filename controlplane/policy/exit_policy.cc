@@ -61,6 +61,14 @@ wire::Cidr single(const wire::IpAddress& address) {
     return {address, static_cast<uint8_t>(address.size() * 8)};
 }
 
+wire::Cidr block_of(const PolicyRule& rule) {
+    wire::Cidr block;
+    block.base.family = rule.family == 4 ? wire::IpAddress::Family::v4 : wire::IpAddress::Family::v6;
+    block.base.bytes = rule.ip;
+    block.bits = rule.bits;
+    return block;
+}
+
 std::vector<wire::Cidr> expand_private(const PolicyList& list) {
     std::vector<wire::Cidr> blocks = list.blocks;
     if (list.private_ranges)
@@ -117,15 +125,35 @@ std::vector<ring::PolicyPart> make_policy_parts(std::span<const PolicyRule> rule
 }
 
 const PolicyRule* find_policy_rule(std::span<const PolicyRule> rules, const wire::IpAddress& address) {
-    const auto contains = [&address](const PolicyRule& rule) {
-        wire::Cidr block;
-        block.base.family = rule.family == 4 ? wire::IpAddress::Family::v4 : wire::IpAddress::Family::v6;
-        block.base.bytes = rule.ip;
-        block.bits = rule.bits;
-        return block.contains(address);
-    };
+    const auto contains = [&address](const PolicyRule& rule) { return block_of(rule).contains(address); };
     const auto found = std::find_if(rules.begin(), rules.end(), contains);
     return found == rules.end() ? nullptr : &*found;
+}
+
+PolicyVerdict judge_target(std::span<const PolicyRule> rules, std::span<const wire::IpAddress> addresses) {
+    PolicyVerdict verdict;
+    for (size_t i = 0; i < addresses.size(); ++i) {
+        const PolicyRule* rule = find_policy_rule(rules, addresses[i]);
+        if (rule == nullptr || rule->action == PolicyAction::allow) return {true, rule};
+        if (i == 0) verdict.rule = rule;
+    }
+    return verdict;
+}
+
+std::string describe_rule(const PolicyRule* rule) {
+    if (rule == nullptr) return "allowed: no rule matches";
+    const bool allow = rule->action == PolicyAction::allow;
+    const std::string verb = allow ? "allowed" : "denied";
+    switch (rule->origin) {
+        case PolicyOrigin::own_address:  // which one is nobody's business: it may be behind a NAT
+            return verb + ": the exit's own address";
+        case PolicyOrigin::built_in:
+            return verb + " by built-in rule " + block_of(*rule).format();
+        case PolicyOrigin::config:
+            break;
+    }
+    return verb + " by exit_policy." + (allow ? "allow" : "deny") + "[" + std::to_string(rule->number) + "] " +
+           block_of(*rule).format();
 }
 
 }  // namespace qanat::controlplane

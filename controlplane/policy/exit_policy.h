@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -37,5 +38,18 @@ namespace qanat::controlplane {
 // What the engines will decide: the reference for tests and for `qanat explain`.
 [[nodiscard]] const ring::PolicyRule* find_policy_rule(std::span<const ring::PolicyRule> rules,
                                                        const wire::IpAddress& address);
+
+// What becomes of a target with these addresses, as the engines decide it: each is judged by itself, and the target is
+// denied only if none may be dialled. `rule` is what decided about the first address that may be dialled, or about the
+// first one if none may; null: no rule contains it.
+struct PolicyVerdict {
+    bool allowed = false;
+    const ring::PolicyRule* rule = nullptr;
+};
+[[nodiscard]] PolicyVerdict judge_target(std::span<const ring::PolicyRule> rules,
+                                         std::span<const wire::IpAddress> addresses);
+
+// A rule in the words that an engine refuses with: "denied by exit_policy.deny[2] 10.0.0.0/8".
+[[nodiscard]] std::string describe_rule(const ring::PolicyRule* rule);
 
 }  // namespace qanat::controlplane

@@ -31,9 +31,11 @@ std::optional<std::vector<uint64_t>> SessionTable::make_room(const PublicKey& cl
     return ended;
 }
 
-void SessionTable::insert(uint64_t session_id, const PublicKey& client, Instant now, Duration lifetime) {
+void SessionTable::insert(uint64_t session_id, const PublicKey& client, Instant now, Duration lifetime,
+                          const SessionOrigin& origin) {
     Session session;
     session.client = client;
+    session.origin = origin;
     session.made = now;
     session.lifetime_end = now + lifetime;
     session.end = std::min(session.lifetime_end, now + Instant::duration(kProvisionalTime));
@@ -82,6 +84,23 @@ std::vector<uint64_t> SessionTable::clear() {
     by_client_.clear();
     provisional_ = 0;
     return ended;
+}
+
+bool SessionTable::is_here(const PublicKey& client) const {
+    const auto found = by_client_.find(client);
+    if (found == by_client_.end()) return false;
+    return std::any_of(found->second.begin(), found->second.end(), [this](uint64_t id) {
+        const Session& session = sessions_.at(id);
+        return session.confirmed && session.control_open;
+    });
+}
+
+std::vector<SessionTable::View> SessionTable::views() const {
+    std::vector<View> views;
+    views.reserve(sessions_.size());
+    for (const auto& [client, ids] : by_client_)
+        for (const uint64_t id : ids) views.push_back(sessions_.at(id));
+    return views;
 }
 
 void SessionTable::set_end(uint64_t session_id, Session& session, Instant end) {

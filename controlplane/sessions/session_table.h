@@ -13,10 +13,18 @@
 #include <utility>
 #include <vector>
 
+#include "common/crypto/suite.h"
 #include "common/handshake/key_pair.h"
+#include "common/wire/address.h"
 #include "controlplane/loop/event_loop.h"
 
 namespace qanat::controlplane {
+
+// Where a session comes from, for people.
+struct SessionOrigin {
+    wire::Endpoint peer{};  // of the handshake
+    crypto::Suite suite = crypto::Suite::aes_128_gcm;
+};
 
 class SessionTable {
 public:
@@ -27,6 +35,14 @@ public:
     // A provisional session younger than this is never ended to make room: its first record may be on its way.
     static constexpr Duration kUntouchableTime = std::chrono::seconds(2);
 
+    struct View {
+        PublicKey client{};
+        SessionOrigin origin{};
+        Instant made{};
+        bool confirmed = false;
+        bool control_open = true;
+    };
+
     explicit SessionTable(size_t sessions_max) : sessions_max_(sessions_max) {}
 
     // Makes room for one more session of `client`. nullopt: too many sessions. Otherwise the sessions that ended for
@@ -35,7 +51,8 @@ public:
     [[nodiscard]] std::optional<std::vector<uint64_t>> make_room(const PublicKey& client, Instant now);
 
     // A provisional session. `session_id` is new; make_room() said yes.
-    void insert(uint64_t session_id, const PublicKey& client, Instant now, Duration lifetime);
+    void insert(uint64_t session_id, const PublicKey& client, Instant now, Duration lifetime,
+                const SessionOrigin& origin = {});
 
     // The client has proved itself. False if there is no such session (any more).
     bool confirm(uint64_t session_id);
@@ -50,15 +67,15 @@ public:
     [[nodiscard]] size_t provisional() const { return provisional_; }
     [[nodiscard]] size_t sessions_max() const { return sessions_max_; }
     [[nodiscard]] bool contains(uint64_t session_id) const { return sessions_.contains(session_id); }
+    // True while this client has a confirmed session whose control connection is open.
+    [[nodiscard]] bool is_here(const PublicKey& client) const;
+    // All sessions, those of one client together, oldest first.
+    [[nodiscard]] std::vector<View> views() const;
 
 private:
-    struct Session {
-        PublicKey client{};
-        Instant made;
-        Instant lifetime_end;
-        Instant end;
-        bool confirmed = false;
-        bool control_open = true;
+    struct Session : View {
+        Instant lifetime_end{};
+        Instant end{};
     };
 
     void set_end(uint64_t session_id, Session& session, Instant end);

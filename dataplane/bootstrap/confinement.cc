@@ -1,5 +1,6 @@
 #include "dataplane/bootstrap/confinement.h"
 
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -40,6 +41,8 @@ constexpr std::array kAllowed{
     // connections
     SYS_connect, SYS_bind, SYS_listen, SYS_accept4, SYS_shutdown, SYS_close, SYS_getsockname, SYS_getpeername,
     SYS_getsockopt, SYS_setsockopt,
+    // connections from other engines, with their descriptors
+    SYS_recvmsg,
     // time, randomness, the reserve descriptor
     SYS_clock_gettime, SYS_clock_nanosleep, SYS_getrandom, SYS_eventfd2,
     // threads and memory of the C library
@@ -70,6 +73,21 @@ public:
         code_.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
         refuse();
     }
+    // splice(2), only with these flags and without offsets: from a socket to a pipe or back, never within a file.
+    void allow_splice(uint32_t flags) {
+        code_.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(SYS_splice), 0, 5 * 3 + 1));
+        const auto require = [&](uint32_t offset, uint32_t value) {
+            load(offset);
+            code_.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 1, 0));
+            refuse();
+        };
+        for (const size_t pointer : {1u, 3u}) {
+            require(argument(pointer), 0);
+            require(argument(pointer) + kHighHalf, 0);
+        }
+        require(argument(5), flags);
+        code_.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    }
     // mmap and mprotect, but nothing executable: their third argument is the protection.
     void allow_unless_executable(long call) {
         code_.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(call), 0, 4));
@@ -84,11 +102,12 @@ public:
     }
 
 private:
-    // The low half of an argument; all values compared here fit into it.
+    // The low half of an argument: enough for all values compared here but pointers.
     static constexpr uint32_t argument(size_t index) {
         static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
         return static_cast<uint32_t>(offsetof(seccomp_data, args) + index * sizeof(uint64_t));
     }
+    static constexpr uint32_t kHighHalf = sizeof(uint32_t);
     void load(size_t offset) { code_.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(offset))); }
     void refuse() { code_.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM)); }
 
@@ -102,6 +121,7 @@ Result<bool> confine_thread() {
     Program program;
     for (const long call : kAllowed) program.allow(call);
     program.allow_sockets(AF_INET, AF_INET6);
+    program.allow_splice(SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     program.allow_unless_executable(SYS_mmap);
     program.allow_unless_executable(SYS_mprotect);
     const sock_fprog filter = program.finish();

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/crypto/random.h"
 #include "dataplane/engine/socket.h"
 #include "dataplane/stream/ring_endpoint.h"
 
@@ -18,6 +19,14 @@ constexpr uint64_t kRingRetryNs = 20 * kNsPerMs;
 constexpr uint32_t kRingReserve = 16;
 // How long a peer may take to read what it is sent before a close.
 constexpr uint64_t kCloseTimeoutNs = 5'000 * kNsPerMs;
+
+ring::ControlOpened opened(uint64_t connection, int error, uint32_t at = ring::kNoNode) {
+    ring::ControlOpened event{};
+    event.connection = connection;
+    event.error = error;
+    event.at = at;
+    return event;
+}
 
 }  // namespace
 
@@ -38,7 +47,7 @@ void ControlConnections::prove(Connection& connection) {
     --unauthenticated_count_;
 }
 
-bool ControlConnections::adopt(UniqueFd fd, Bytes first_message, uint64_t deadline_ns) {
+bool ControlConnections::adopt(UniqueFd fd, Bytes first_message, uint64_t deadline_ns, const ring::RingEndpoint& peer) {
     if (services_.events.free_slots() < kRingReserve) return false;
     if (unauthenticated_count_ >= unauthenticated_max_ && !unauthenticated_.empty()) end(*unauthenticated_.front(), 0);
     Connection* connection = connections_.acquire();
@@ -54,7 +63,7 @@ bool ControlConnections::adopt(UniqueFd fd, Bytes first_message, uint64_t deadli
 
     ring::ControlAccepted event{};
     event.connection = connection->id;
-    event.peer = endpoint_to_ring(peer_endpoint(connection->fd.get()));
+    event.peer = peer;
     std::memcpy(event.bytes.data(), first_message.data(), event.bytes.size());
     services_.report(event);
     arm_in(*connection);
@@ -62,12 +71,15 @@ bool ControlConnections::adopt(UniqueFd fd, Bytes first_message, uint64_t deadli
 }
 
 void ControlConnections::connect(const ring::ControlConnect& command) {
-    const auto report = [&](int error) {
-        services_.report(ring::ControlOpened{.connection = command.connection, .error = error, .zero = 0});
-    };
+    const auto report = [&](int error) { services_.report(opened(command.connection, error)); };
+    if (leaving_) return report(ECANCELED);
     if (by_id_.contains(command.connection)) return report(EEXIST);
     Connection* connection = connections_.acquire();
     if (connection == nullptr) return report(EMFILE);
+    if (!connection->chain.begin(services_.sessions, std::span(command.via).first(command.via_count), command.id)) {
+        services_.report(opened(command.connection, ENOTCONN, connection->chain.at()));
+        return connections_.release(connection);
+    }
     Connecting connecting = start_connect(endpoint_from_ring(command.address));
     if (connecting.error != 0) {
         connections_.release(connection);
@@ -87,14 +99,15 @@ void ControlConnections::connect(const ring::ControlConnect& command) {
 void ControlConnections::send(const ring::ControlSend& command) {
     Connection* connection = find(command.connection);
     if (connection == nullptr) return;
-    if (command.authenticated != 0 && !connection->connecting) {
+    const bool open = !connection->connecting && !connection->asking;
+    if (command.authenticated != 0 && open) {
         prove(*connection);
         deadline(*connection, TimerWheel::kNever);
     }
     if (connection->out_size + command.size > kOutMax) return end(*connection, ENOBUFS);
     std::memcpy(connection->out.data() + connection->out_size, command.bytes.data(), command.size);
     connection->out_size += command.size;
-    if (!connection->connecting && !connection->out_armed) flush(*connection);
+    if (open && !connection->out_armed) flush(*connection);
 }
 
 void ControlConnections::close(const ring::ControlClose& command) {
@@ -150,18 +163,75 @@ ControlConnections::Connection* ControlConnections::take(const Completion& compl
 void ControlConnections::on_out(const Completion& completion) {
     Connection* connection = take(completion);
     if (connection == nullptr) return;
-    if (connection->connecting) {
-        const int error = connect_error(connection->fd.get());
-        connection->connecting = false;
-        deadline(*connection, TimerWheel::kNever);
-        services_.report(ring::ControlOpened{.connection = connection->id, .error = error, .zero = 0});
-        if (error != 0) {
-            connection->reported = true;  // ControlOpened said it all
-            return end(*connection, error);
-        }
-        arm_in(*connection);
+    connection->connecting ? connected(*connection) : flush(*connection);
+}
+
+void ControlConnections::connected(Connection& connection) {
+    if (const int error = connect_error(connection.fd.get()); error != 0) return path_failed(connection, error);
+    connection.connecting = false;
+    connection.chain.open() ? path_open(connection) : ask_relays(connection);
+}
+
+void ControlConnections::ask_relays(Connection& connection) {
+    connection.asking = true;
+    std::array<wire::Random, ring::kViaMax> randoms;
+    for (wire::Random& random : std::span(randoms).first(connection.chain.size())) crypto::random_bytes(random);
+    std::array<uint8_t, Chain::kFlightMax> flight;
+    const auto size = connection.chain.compose(services_.sessions, flight, randoms);
+    if (!size) return path_failed(connection, ENOTCONN);
+    const IoResult written = write_some(connection.fd.get(), Bytes(flight).first(*size));
+    if (written.status != IoStatus::ok) return path_failed(connection, written.error);
+    if (written.count != *size) return path_failed(connection, ENOBUFS);
+    arm_in(connection);
+}
+
+void ControlConnections::read_answers(Connection& connection) {
+    const IoResult read =
+        read_some(connection.fd.get(), MutableBytes(connection.answers).subspan(connection.answers_size));
+    if (read.status == IoStatus::again) return arm_in(connection);
+    if (read.status != IoStatus::ok) return path_failed(connection, read.error != 0 ? read.error : ECONNRESET);
+    connection.answers_size += read.count;
+    const Chain::Step step = connection.chain.feed(MutableBytes(connection.answers).first(connection.answers_size));
+    connection.answers_size -= step.consumed;
+    std::memmove(connection.answers.data(), connection.answers.data() + step.consumed, connection.answers_size);
+    switch (step.kind) {
+        case Chain::Step::Kind::need_more:
+            return arm_in(connection);
+        case Chain::Step::Kind::refused:
+            return path_failed(connection, 0, step.status);
+        case Chain::Step::Kind::malformed:
+            return path_failed(connection, EBADMSG);
+        case Chain::Step::Kind::open:
+            return path_open(connection);
     }
-    flush(*connection);
+}
+
+void ControlConnections::path_open(Connection& connection) {
+    connection.asking = false;
+    deadline(connection, TimerWheel::kNever);
+    services_.report(opened(connection.id, 0));
+    pass_on(connection, Bytes(connection.answers).first(connection.answers_size));
+    arm_in(connection);
+    flush(connection);
+}
+
+void ControlConnections::path_failed(Connection& connection, int error, wire::StreamStatus status) {
+    ring::ControlOpened event = opened(connection.id, error, connection.asking ? connection.chain.at() : ring::kNoNode);
+    event.status = static_cast<uint8_t>(status);
+    connection.reported = services_.report(event);  // it says all that ControlClosed would
+    end(connection, error);
+}
+
+void ControlConnections::pass_on(const Connection& connection, Bytes bytes) {
+    while (!bytes.empty()) {
+        const Bytes part = bytes.first(std::min<size_t>(bytes.size(), ring::kControlBytesMax));
+        ring::ControlData event{};
+        event.connection = connection.id;
+        event.size = static_cast<uint16_t>(part.size());
+        std::memcpy(event.bytes.data(), part.data(), part.size());
+        services_.report(event);
+        bytes = bytes.subspan(part.size());
+    }
 }
 
 void ControlConnections::flush(Connection& connection) {
@@ -183,6 +253,7 @@ void ControlConnections::on_in(const Completion& completion) {
         return services_.timers.arm(connection->timer,
                                     std::min(connection->deadline_ns, services_.now_ns + kRingRetryNs));
     }
+    if (connection->asking) return read_answers(*connection);
     ring::ControlData event{};
     const MutableBytes discard(services_.burst.data(), BurstBuffer::kSize);
     const IoResult read = read_some(connection->fd.get(), connection->silent ? discard : MutableBytes(event.bytes));
@@ -204,10 +275,7 @@ void ControlConnections::on_timer(Timer& timer) {
         if (!connection.in_armed) arm_in(connection);
         return;
     }
-    if (connection.connecting) {
-        connection.reported =
-            services_.report(ring::ControlOpened{.connection = connection.id, .error = ETIMEDOUT, .zero = 0});
-    }
+    if (connection.connecting || connection.asking) return path_failed(connection, ETIMEDOUT);
     end(connection, ETIMEDOUT);
 }
 

@@ -1,5 +1,6 @@
 // ControlConnections: the sockets that carry session handshakes and control records, on behalf of the control plane.
-// This plane moves their bytes between socket and ring and understands none of them.
+// This plane moves their bytes between socket and ring and understands none of them. It opens the path to a node behind
+// relays, and the control plane sees a connection as to any other.
 //
 // Few, slow and capped; none of it is on a stream's path.
 #pragma once
@@ -11,6 +12,7 @@
 #include "dataplane/engine/list.h"
 #include "dataplane/engine/slab.h"
 #include "dataplane/stream/services.h"
+#include "dataplane/tunnel/chain.h"
 
 namespace qanat::dataplane {
 
@@ -25,7 +27,8 @@ public:
 
     // Takes over an accepted connection that has sent MSG1. It is closed at the deadline unless the control plane says
     // that its peer is authenticated. False: no room, or no room in the ring; the caller closes.
-    [[nodiscard]] bool adopt(UniqueFd fd, Bytes first_message, uint64_t deadline_ns);
+    // `peer`: what the control plane is told of its other end.
+    [[nodiscard]] bool adopt(UniqueFd fd, Bytes first_message, uint64_t deadline_ns, const ring::RingEndpoint& peer);
 
     void connect(const ring::ControlConnect& command);
     void send(const ring::ControlSend& command);
@@ -51,14 +54,18 @@ private:
         uint8_t in_flight = 0;
         bool in_armed = false;
         bool out_armed = false;
-        bool connecting = false;
-        bool silent = false;  // discard what comes
+        bool connecting = false;  // to the first address
+        bool asking = false;      // … is done, and the relays of the path have not all answered
+        bool silent = false;      // discard what comes
         bool close_when_sent = false;
         bool ended = false;     // ControlClosed is due, or sent
         bool reported = false;  // … sent
         int32_t error = 0;
         std::array<uint8_t, kOutMax> out;
         size_t out_size = 0;
+        Chain chain;
+        std::array<uint8_t, Chain::kAnswerMax> answers;  // of relays, not yet digested
+        size_t answers_size = 0;
     };
 
     Connection* find(uint64_t id);
@@ -68,6 +75,13 @@ private:
     Connection* take(const Completion& completion);
     void arm_in(Connection& connection);
     void arm_out(Connection& connection);
+    void connected(Connection& connection);
+    void ask_relays(Connection& connection);
+    void read_answers(Connection& connection);
+    void path_open(Connection& connection);
+    // The path cannot be opened. `error` or `status` says why; who is at fault follows from how far it has come.
+    void path_failed(Connection& connection, int error, wire::StreamStatus status = {});
+    void pass_on(const Connection& connection, Bytes bytes);
     void flush(Connection& connection);
     void end(Connection& connection, int32_t error);
     void release_if_done(Connection& connection);

@@ -54,6 +54,7 @@ class Backlog {
 public:
     [[nodiscard]] bool empty() const { return size_ == 0; }
     [[nodiscard]] uint32_t size() const { return size_; }
+    [[nodiscard]] uint32_t chunks() const { return (begin_ + size_ + kChunkSize - 1) / kChunkSize; }
 
     void append(ChunkPool& pool, const uint8_t* bytes, size_t size);
     // The bytes from the front on, piece by piece, as far as `out` has room. Returns how many pieces there are; they

@@ -22,6 +22,7 @@ public:
 
     [[nodiscard]] bool empty() const { return first_ == nullptr; }
     [[nodiscard]] T* front() const { return first_; }
+    [[nodiscard]] T* back() const { return last_; }
     [[nodiscard]] static T* next(const T& item) { return (item.*Hook).next; }
     [[nodiscard]] static bool linked(const T& item) { return (item.*Hook).linked; }
 

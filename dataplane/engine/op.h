@@ -18,6 +18,8 @@ enum class OpKind : uint8_t {
     dial,         // stream: connection attempts of the exit; the attempt is in `lane`
     control_in,   // control connection: readable
     control_out,  // control connection: connected or writable
+    punch,        // a connection through NATs: its relay or the other side; the try is in `lane`
+    inbox,        // another engine has put something into this one's inbox
 };
 
 struct Token {

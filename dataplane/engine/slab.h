@@ -52,6 +52,8 @@ public:
         Slot& slot = slots_[index];
         slot.used = true;
         ++used_;
+        // Not T(): that would zero first what T leaves as it is, which are buffers of kilobytes.
+        if constexpr (sizeof...(Arguments) == 0) return ::new (static_cast<void*>(slot.storage)) T;
         return ::new (static_cast<void*>(slot.storage)) T(std::forward<Arguments>(arguments)...);
     }
 

@@ -54,6 +54,10 @@ IoResult write_some(int fd, std::span<const iovec> from) {
     return result_of(::sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
+void end_writing(int fd) {
+    (void)::shutdown(fd, SHUT_WR);
+}
+
 void no_delay(int fd) {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
@@ -63,9 +67,18 @@ bool ended_and_empty(int fd) {
     return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
+bool nothing_to_read(int fd) {
+    uint8_t byte = 0;
+    return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 void keep_alive(int fd) {
+    keep_alive(fd, kKeepAliveIdleS);
+}
+
+void keep_alive(int fd, int idle_s) {
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveIdleS);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, kKeepAliveIntervalS);
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, kKeepAliveProbes);
 }
@@ -83,6 +96,23 @@ Connecting start_connect(const wire::Endpoint& to) {
     if (::connect(fd.get(), where, size) == 0 || errno == EISCONN) return {std::move(fd), 0, true};
     if (errno == EALREADY || errno == EINPROGRESS) return {std::move(fd), 0, false};
     return {UniqueFd(), errno, false};
+}
+
+Connecting start_connect_from(const wire::Endpoint& from, const wire::Endpoint& to) {
+    wire::Endpoint local = from;
+    if (local.port == 0) local.ip = {.family = to.ip.family, .bytes = {}};
+    sockaddr_storage address{};
+    sockaddr_storage own{};
+    const socklen_t size = to.to_sockaddr(address);
+    const socklen_t own_size = local.to_sockaddr(own);
+    UniqueFd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return {UniqueFd(), errno, false};
+    no_delay(fd.get());
+    set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&own), own_size) != 0) return {UniqueFd(), errno, false};
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0) return {std::move(fd), 0, true};
+    if (errno != EINPROGRESS) return {UniqueFd(), errno, false};
+    return {std::move(fd), 0, false};
 }
 
 int connect_error(int fd) {

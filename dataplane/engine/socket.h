@@ -4,6 +4,7 @@
 
 #include <sys/uio.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <span>
 
@@ -27,14 +28,21 @@ IoResult read_some(int fd, std::span<const iovec> into);
 IoResult write_some(int fd, Bytes from);
 IoResult write_some(int fd, std::span<const iovec> from);
 
+// A FIN behind what was written. A peer that is gone already does not mind; its reset tells elsewhere.
+void end_writing(int fd);
 // Small writes go out at once. Connected and accepted sockets have this from the start.
 void no_delay(int fd);
 // The peer has closed and nothing that it sent is left to read.
 [[nodiscard]] bool ended_and_empty(int fd);
+// The peer has neither closed nor sent anything that is not read yet.
+[[nodiscard]] bool nothing_to_read(int fd);
 // A peer that vanished is noticed even on an idle stream, after about two minutes. Accepted sockets have it from their
 // listener; for those that were connected it waits until the stream has lasted a while: four calls that most streams
 // never need.
 void keep_alive(int fd);
+// The same, sooner: for connections that wait for a long time, also behind a NAT that forgets those without traffic.
+inline constexpr int kKeptKeepAliveIdleS = 30;
+void keep_alive(int fd, int idle_s);
 
 struct Connecting {
     UniqueFd fd;
@@ -42,6 +50,13 @@ struct Connecting {
     bool established;  // connected already, as on the same host: no need to wait for it
 };
 [[nodiscard]] Connecting start_connect(const wire::Endpoint& to);
+// From this address and port, which several sockets may have at once (SO_REUSEPORT); port 0 picks one that no other
+// has, with any address of the family of `to`.
+[[nodiscard]] Connecting start_connect_from(const wire::Endpoint& from, const wire::Endpoint& to);
+// The error is this process's or this host's, not the peer's.
+[[nodiscard]] constexpr bool out_of_resources(int error) {
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
 // The outcome of a connect that became writable: 0 or errno.
 [[nodiscard]] int connect_error(int fd);
 

@@ -14,7 +14,7 @@ struct Timer {
     Timer& operator=(const Timer&) = delete;
 
     // Whose deadline it is; the engine finds its way back from here.
-    enum class Kind : uint8_t { stream, control, listener };
+    enum class Kind : uint8_t { stream, throttle, control, listener, pool, punched, punch, offers };
     void own(Kind of, void* by) {
         kind = of;
         owner = by;

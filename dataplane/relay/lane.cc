@@ -4,11 +4,20 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "common/base/assert.h"
 #include "dataplane/engine/socket.h"
 
 namespace qanat::dataplane {
+
+Lane Lane::pass_on() {
+    Lane next;
+    next.key = key;
+    next.key_tag = std::exchange(key_tag, 0);  // the key cache goes on under the same tag
+    key.wipe();
+    return next;
+}
 
 void Lane::release(ChunkPool& chunks, KeyCache& keys) {
     backlog.clear(chunks);

@@ -28,7 +28,7 @@ enum class Move : uint8_t {
     wait_sink,      // call again when the sink is writable
     wait_memory,    // call again when chunks have been released
     yield,          // call again soon: there is more to do
-    finished,       // the source ended, everything was passed on, the sink's direction is shut down
+    finished,       // the source ended and everything was passed on: the caller ends the sink's direction
     source_failed,  // reset or broken
     sink_failed,
     truncated,      // open: the source ended without an authenticated close
@@ -48,9 +48,12 @@ struct Lane {
     uint8_t empty_records = 0;    // in a row
     bool sink_is_behind = false;  // it did not take all of a burst
     bool carry_is_new = false;    // open: the carry has not been looked at; do so before reading
-    bool ending = false;          // the source's end has been seen; shut the sink down when the backlog is empty
+    bool parks = false;   // its end is close-and-park: the tunnel waits for the next stream. seal: to be said so
+    bool ending = false;  // the source's end has been seen; done when the backlog is empty
     bool done = false;
 
+    // A lane without a past that goes on with this one's key, which it gives up.
+    [[nodiscard]] Lane pass_on();
     void release(ChunkPool& chunks, KeyCache& keys);
 };
 

@@ -1,7 +1,5 @@
 #include "dataplane/relay/open_mover.h"
 
-#include <sys/socket.h>
-
 #include <array>
 #include <cstring>
 
@@ -69,7 +67,8 @@ Digest open_records(Lane& lane, KeyCache& keys, MutableBytes input, Contents& co
                 break;
             case wire::ContentType::alert:
                 if (record->content.size() != 2) return bad();
-                if (std::memcmp(record->content.data(), wire::kCloseNotify.data(), 2) == 0) {
+                lane.parks = std::memcmp(record->content.data(), wire::kCloseAndPark.data(), 2) == 0;
+                if (lane.parks || std::memcmp(record->content.data(), wire::kCloseNotify.data(), 2) == 0) {
                     lane.ending = true;
                     break;
                 }
@@ -128,7 +127,6 @@ Move open_some(Lane& lane, const MoverResources& resources, int source_fd, int s
         Move wait{};
         if (!flush_backlog(lane, chunks, sink_fd, wait)) return wait;
         if (lane.ending) {
-            (void)::shutdown(sink_fd, SHUT_WR);
             lane.done = true;
             return Move::finished;
         }

@@ -1,7 +1,7 @@
 // The opening mover: records in, plain bytes out (PROTOCOL.md section 5 and 4.3).
 //
 // Whole records of a burst are opened in place and their contents go out with one sendmsg. What is authentic is always
-// delivered, also when the record behind it is not. An authenticated close becomes a shutdown of the sink; an end
+// delivered, also when the record behind it is not. An authenticated close becomes `finished`; an end
 // without one is `truncated`, never an end of file.
 #pragma once
 

@@ -1,7 +1,5 @@
 #include "dataplane/relay/seal_mover.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -62,8 +60,6 @@ Move seal_some(Lane& lane, const MoverResources& resources, int source_fd, int s
         Move wait{};
         if (!flush_backlog(lane, resources.chunks, sink_fd, wait)) return wait;
         if (lane.ending) {
-            // The peer may be gone already; then its reset tells on the other lane.
-            (void)::shutdown(sink_fd, SHUT_WR);
             lane.done = true;
             return Move::finished;
         }
@@ -76,7 +72,8 @@ Move seal_some(Lane& lane, const MoverResources& resources, int source_fd, int s
         if (read.status == IoStatus::again) return Move::wait_source;
         if (read.status == IoStatus::error) return Move::source_failed;
         if (read.status == IoStatus::end) {
-            const size_t size = seal_alert(lane, resources.keys, burst, wire::kCloseNotify);
+            const auto& end = lane.parks ? wire::kCloseAndPark : wire::kCloseNotify;
+            const size_t size = seal_alert(lane, resources.keys, burst, end);
             lane.ending = true;
             if (!send_or_keep(lane, resources.chunks, sink_fd, burst, size)) return Move::sink_failed;
             continue;

@@ -1,8 +1,7 @@
 // The sealing mover: plain bytes in, records out (PROTOCOL.md section 5).
 //
 // The burst is read straight into record layout: readv leaves room for each header, type byte and tag, so that sealing
-// happens in place and one send takes the whole burst. End of the source becomes an authenticated close_notify and a
-// shutdown of the sink.
+// happens in place and one send takes the whole burst. End of the source becomes an authenticated close_notify.
 #pragma once
 
 #include "dataplane/relay/lane.h"

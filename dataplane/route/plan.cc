@@ -11,6 +11,7 @@ bool known(ring::PlanRule rule) {
         case ring::PlanRule::round_robin:
         case ring::PlanRule::weighted:
         case ring::PlanRule::ordered:
+        case ring::PlanRule::least_loaded:
             return true;
     }
     return false;

@@ -1,7 +1,6 @@
 #include "dataplane/stream/discarding.h"
 
 #include <poll.h>
-#include <sys/socket.h>
 
 #include "dataplane/engine/socket.h"
 
@@ -18,7 +17,7 @@ void Discarding::linger_plain(Stream& stream, ring::EndReason reason) {
     table_.opening.remove(stream);
     if (stream.tunnel) table_.abandon_tunnel(stream);
     table_.release_opening(stream);
-    (void)::shutdown(stream.plain.get(), SHUT_WR);
+    end_writing(stream.plain.get());
     table_.deadline(stream, services_.now_ns + kLingerNs);
     if (!stream.seal_armed) on_plain_ready(stream);
 }
@@ -27,7 +26,7 @@ void Discarding::linger_tunnel(Stream& stream, ring::EndReason reason) {
     stream.reason = reason;
     stream.phase = Phase::discarding;
     table_.release_opening(stream);
-    (void)::shutdown(stream.tunnel.get(), SHUT_WR);
+    end_writing(stream.tunnel.get());
     table_.deadline(stream, services_.now_ns + kLingerNs);
     if (!stream.open_armed) on_tunnel_ready(stream);
 }

@@ -7,6 +7,7 @@
 
 #include "common/wire/stream_messages.h"
 #include "dataplane/engine/socket.h"
+#include "dataplane/stream/ring_endpoint.h"
 
 namespace qanat::dataplane {
 namespace {
@@ -39,28 +40,49 @@ StreamStatus status_for(wire::MessageError error) {
 
 }  // namespace
 
-ExitOpening::ExitOpening(EngineServices& services, StreamTable& table, Discarding& discarding, TargetDialing& dialing,
+ExitOpening::ExitOpening(EngineServices& services, StreamTable& table, Discarding& discarding, Responding& responding,
+                         TargetDialing& dialing, Forwarding& forwarding, Offered& offered,
                          uint64_t unauthenticated_timeout_ns, ControlHandOver hand_over)
     : services_(services),
       table_(table),
       discarding_(discarding),
+      responding_(responding),
       dialing_(dialing),
+      forwarding_(forwarding),
+      offered_(offered),
       unauthenticated_timeout_ns_(unauthenticated_timeout_ns),
       hand_over_(std::move(hand_over)) {}
 
 void ExitOpening::on_accept(UniqueFd fd) {
+    if (Stream* stream = begin(std::move(fd)); stream != nullptr) read_first_flight(*stream);  // it is there mostly
+}
+
+void ExitOpening::adopt(UniqueFd fd, const std::array<uint8_t, 16>& source, Bytes received) {
+    Stream* stream = begin(std::move(fd));
+    if (stream == nullptr) return;
+    Opening& opening = *stream->opening;
+    opening.source = source;
+    std::memcpy(opening.flight.data(), received.data(), received.size());
+    opening.flight_size = static_cast<uint32_t>(received.size());
+    received.empty() ? read_first_flight(*stream) : digest_first_flight(*stream);
+}
+
+Stream* ExitOpening::begin(UniqueFd fd) {
     // The oldest goes, not the newest: a member proves itself within a round trip, so what is old here is most likely
     // somebody who only wants to fill the table.
     if (services_.counters.unauthenticated_active.load(std::memory_order_relaxed) >= services_.limits.unauthenticated)
         table_.finish(*table_.unauthenticated.front(), ring::EndReason::unauthenticated, PlainEnd::close);
     Stream* stream = table_.acquire(StreamSide::exit, Phase::first_flight);
-    if (stream == nullptr) return ring::add(services_.counters.connections_refused);
+    if (stream == nullptr) {
+        ring::add(services_.counters.connections_refused);
+        return nullptr;
+    }
     stream->tunnel = std::move(fd);
     stream->counted_unauthenticated = true;
     table_.unauthenticated.push_back(*stream);
     ring::add(services_.counters.unauthenticated_active);
     table_.deadline(*stream, services_.now_ns + unauthenticated_timeout_ns_);
-    read_first_flight(*stream);  // it is there in most cases
+    return stream;
 }
 
 void ExitOpening::leave_unauthenticated(Stream& stream) {
@@ -79,14 +101,21 @@ void ExitOpening::read_first_flight(Stream& stream) {
     if (read.status == IoStatus::again) return table_.arm_open(stream, stream.tunnel.get(), POLLIN);
     if (read.status != IoStatus::ok) return table_.finish(stream, ring::EndReason::unauthenticated, PlainEnd::close);
     opening.flight_size += static_cast<uint32_t>(read.count);
+    digest_first_flight(stream);
+}
 
-    const MutableBytes flight = MutableBytes(opening.flight).first(opening.flight_size);
+void ExitOpening::digest_first_flight(Stream& stream) {
+    const Opening& opening = *stream.opening;
+    const MutableBytes flight = MutableBytes(stream.opening->flight).first(opening.flight_size);
     if (!plausible_start(flight)) return discarding_.silence(stream);
     if (flight[0] == kHandshakeFirstByte) {
         if (flight.size() < ring::kHandshakeSize) return table_.arm_open(stream, stream.tunnel.get(), POLLIN);
         // Nothing may follow MSG1 before MSG2.
         if (flight.size() > ring::kHandshakeSize) return discarding_.silence(stream);
-        const bool taken = hand_over_(std::move(stream.tunnel), flight, stream.timer.deadline_ns);
+        const ring::RingEndpoint peer =
+            opening.source ? ring::RingEndpoint{.ip = *opening.source, .port = 0, .family = 6, .zero = 0}
+                           : endpoint_to_ring(peer_endpoint(stream.tunnel.get()));
+        const bool taken = hand_over_(std::move(stream.tunnel), flight, stream.timer.deadline_ns, peer);
         // Handed over, it was no stream and is not counted as one.
         return table_.finish(stream, taken ? ring::EndReason::none : ring::EndReason::at_capacity, PlainEnd::close);
     }
@@ -126,9 +155,8 @@ void ExitOpening::authenticate(Stream& stream, MutableBytes flight) {
     if (!session->window.test_and_set(preamble->stream_no)) return discarding_.silence(stream);
 
     leave_unauthenticated(stream);
-    table_.count(stream);
-    opening.over_capacity = table_.over_capacity();
-    opening.session_id = session->id;
+    stream.session_id = session->id;
+    opening.peer = session->peer;
     if (!session->confirmed.exchange(true, std::memory_order_relaxed))
         services_.report(ring::SessionConfirmed{.session_id = session->id});
     if (record->type != wire::ContentType::control)
@@ -136,10 +164,33 @@ void ExitOpening::authenticate(Stream& stream, MutableBytes flight) {
     on_request(stream, record->content, wire::kClientPreambleSize + *size);
 }
 
+void ExitOpening::admit(Stream& stream) {
+    // One that may never be used makes room for one that is.
+    if (!table_.has_room() && !table_.parked().empty())
+        table_.finish(*table_.parked().front(), ring::EndReason::parked_expired, PlainEnd::close);
+    table_.count(stream);
+    stream.opening->over_capacity = table_.over_capacity();
+}
+
+void ExitOpening::wait_for_request(Stream& stream) {
+    // While nothing has come, a parked connection costs its slot and no more.
+    if (stream.opening->flight_size == 0) table_.release_opening(stream);
+    table_.arm_open(stream, stream.tunnel.get(), POLLIN);
+}
+
+void ExitOpening::borrow_opening(Stream& stream) {
+    table_.borrow_opening(stream);
+    Opening& opening = *stream.opening;
+    opening.was_parked = opening.preamble_sent = true;
+    // It is there: parked connections end with their session.
+    opening.peer = services_.sessions.find(stream.session_id)->peer;
+}
+
 void ExitOpening::read_parked(Stream& stream) {
+    if (stream.opening == nullptr) borrow_opening(stream);
     Opening& opening = *stream.opening;
     const IoResult read = read_some(stream.tunnel.get(), MutableBytes(opening.flight).subspan(opening.flight_size));
-    if (read.status == IoStatus::again) return table_.arm_open(stream, stream.tunnel.get(), POLLIN);
+    if (read.status == IoStatus::again) return wait_for_request(stream);
     if (read.status != IoStatus::ok) return table_.finish(stream, ring::EndReason::parked_expired, PlainEnd::close);
     opening.flight_size += static_cast<uint32_t>(read.count);
     digest_parked(stream);
@@ -147,12 +198,11 @@ void ExitOpening::read_parked(Stream& stream) {
 
 void ExitOpening::digest_parked(Stream& stream) {
     Opening& opening = *stream.opening;
-    const auto wait = [&] { table_.arm_open(stream, stream.tunnel.get(), POLLIN); };
     const MutableBytes flight = MutableBytes(opening.flight).first(opening.flight_size);
-    if (flight.size() < wire::kRecordHeaderSize) return wait();
+    if (flight.size() < wire::kRecordHeaderSize) return wait_for_request(stream);
     const auto size = wire::record_size(flight);
     if (!size || *size > kFlightMax) return table_.finish(stream, ring::EndReason::protocol_error, PlainEnd::close);
-    if (flight.size() < *size) return wait();
+    if (flight.size() < *size) return wait_for_request(stream);
     const auto record = wire::open_record(services_.keys.context(stream.open.key, stream.open.key_tag), stream.open.key,
                                           flight.first(*size));
     if (!record) return table_.finish(stream, ring::EndReason::protocol_error, PlainEnd::close);
@@ -160,13 +210,35 @@ void ExitOpening::digest_parked(Stream& stream) {
         return table_.finish(stream, ring::EndReason::parked_expired, PlainEnd::close);
     if (record->type != wire::ContentType::control)
         return table_.finish(stream, ring::EndReason::protocol_error, PlainEnd::close);
+    table_.unpark(stream);
     on_request(stream, record->content, *size);
 }
 
+void ExitOpening::take_back(Stream& ended) {
+    const bool wanted = !services_.draining && table_.has_room() && !worn(ended) &&
+                        services_.sessions.find(ended.session_id) != nullptr;
+    Stream* stream = wanted ? table_.acquire_waiting(StreamSide::exit, Phase::parked) : nullptr;
+    if (stream == nullptr) return;
+    stream->session_id = ended.session_id;
+    stream->tunnel = std::move(ended.tunnel);
+    table_.park(*stream);
+    table_.deadline(*stream, services_.now_ns + kParkedTimeoutNs);
+    stream->seal = ended.seal.pass_on();
+    stream->open = ended.open.pass_on();
+    table_.arm_open(*stream, stream->tunnel.get(), POLLIN);
+}
+
 void ExitOpening::end_parked() {
-    table_.for_each([&](Stream& stream) {
-        if (stream.phase == Phase::parked) table_.finish(stream, ring::EndReason::parked_expired, PlainEnd::close);
-    });
+    while (Stream* stream = table_.parked().front())
+        table_.finish(*stream, ring::EndReason::parked_expired, PlainEnd::close);
+}
+
+void ExitOpening::on_session_removed(uint64_t session_id) {
+    Stream* next = nullptr;
+    for (Stream* stream = table_.parked().front(); stream != nullptr; stream = next) {
+        next = List<Stream, &Stream::phase_hook>::next(*stream);
+        if (stream->session_id == session_id) table_.finish(*stream, ring::EndReason::parked_expired, PlainEnd::close);
+    }
 }
 
 void ExitOpening::on_request(Stream& stream, Bytes content, size_t consumed) {
@@ -175,36 +247,81 @@ void ExitOpening::on_request(Stream& stream, Bytes content, size_t consumed) {
     // What follows the request are early records: they wait in front of the buffer until the relay begins.
     opening.flight_size -= static_cast<uint32_t>(consumed);
     std::memmove(opening.flight.data(), opening.flight.data() + consumed, opening.flight_size);
+    // A parked connection is no stream yet.
+    if (!request || request->kind != wire::RequestKind::park || opening.was_parked) admit(stream);
     if (!request)
-        return dialing_.refuse(stream, status_for(request.error()), ring::EndReason::protocol_error,
-                               wire::Reason("malformed request"));
-    switch (request->kind) {
-        case wire::RequestKind::park:
-            if (opening.was_parked)
-                return dialing_.refuse(stream, StreamStatus::kind_not_supported, ring::EndReason::protocol_error,
-                                       wire::Reason("parked already"));
-            if (services_.draining || opening.over_capacity) break;
-            opening.was_parked = true;
-            stream.phase = Phase::parked;
-            if (!dialing_.respond(stream, {.status = StreamStatus::parked, .bound = {}, .reason = {}}))
-                return table_.finish(stream, ring::EndReason::tunnel_reset, PlainEnd::close);
-            table_.deadline(stream, services_.now_ns + kParkedTimeoutNs);
-            return digest_parked(stream);  // its REQUEST may have come with the PARK
-        case wire::RequestKind::connect:
-            break;
-        case wire::RequestKind::forward:
-        case wire::RequestKind::udp:
-            return dialing_.refuse(stream, StreamStatus::kind_not_supported, ring::EndReason::exit_refused,
-                                   wire::Reason("this kind of stream is not supported"));
+        return responding_.refuse(stream, status_for(request.error()), ring::EndReason::protocol_error,
+                                  wire::Reason("malformed request"));
+    act(stream, *request);
+}
+
+void ExitOpening::act(Stream& stream, const wire::Request& request) {
+    using wire::RequestKind;
+    Opening& opening = *stream.opening;
+    const bool relayed = request.kind == RequestKind::forward || request.kind == RequestKind::offer;
+    const auto refuse = [&](StreamStatus status, ring::EndReason reason, std::string_view why) {
+        if (relayed) ring::add(services_.counters.relay_refused);
+        responding_.refuse(stream, status, reason, wire::Reason(why));
+    };
+    if (request.kind == RequestKind::udp)
+        return refuse(StreamStatus::kind_not_supported, ring::EndReason::exit_refused,
+                      "this kind of stream is not supported");
+    if (relayed && !services_.relaying)
+        return refuse(StreamStatus::kind_not_supported, ring::EndReason::relay_refused, "this node does not relay");
+    if (request.kind == RequestKind::park) {
+        if (opening.was_parked)
+            return refuse(StreamStatus::kind_not_supported, ring::EndReason::protocol_error, "parked already");
+        return services_.draining || !table_.has_room() ? refuse_park(stream) : park(stream);
     }
-    stream.target = request->target;
+    stream.target = request.target;
+    stream.keep = request.keep;
     if (opening.over_capacity)
-        return dialing_.refuse(stream, StreamStatus::at_capacity, ring::EndReason::at_capacity,
-                               wire::Reason("the node is at its limit of streams"));
+        return refuse(StreamStatus::at_capacity, ring::EndReason::at_capacity, "the node is at its limit of streams");
+    if (services_.draining) return refuse(StreamStatus::draining, ring::EndReason::drained, "the node is leaving");
+    switch (request.kind) {
+        case RequestKind::observe:
+            return observe(stream);
+        case RequestKind::connect:
+            return dialing_.start(stream);
+        case RequestKind::forward:
+            return forwarding_.start(stream, request.next);
+        case RequestKind::offer:
+            return offered_.accept(stream);
+        case RequestKind::park:
+        case RequestKind::udp:
+            break;
+    }
+}
+
+void ExitOpening::observe(Stream& stream) {
+    // Through a relay of its own the member would learn that relay's address, which is of no use to it.
+    if (stream.opening->source)
+        return responding_.refuse(stream, StreamStatus::kind_not_supported, ring::EndReason::exit_refused,
+                                  wire::Reason("this connection came through a relay"));
+    responding_.conclude(stream,
+                         {.status = StreamStatus::ok, .bound = peer_endpoint(stream.tunnel.get()), .reason = {}},
+                         ring::EndReason::completed);
+}
+
+void ExitOpening::park(Stream& stream) {
+    stream.opening->was_parked = true;
+    stream.phase = Phase::parked;
+    table_.park(stream);
+    if (!responding_.respond(stream, {.status = StreamStatus::parked, .bound = {}, .reason = {}}))
+        return table_.finish(stream, ring::EndReason::tunnel_reset, PlainEnd::close);
+    table_.deadline(stream, services_.now_ns + kParkedTimeoutNs);
+    digest_parked(stream);  // its REQUEST may have come with the PARK
+}
+
+void ExitOpening::refuse_park(Stream& stream) {
     if (services_.draining)
-        return dialing_.refuse(stream, StreamStatus::draining, ring::EndReason::drained,
-                               wire::Reason("the node is leaving"));
-    dialing_.start(stream);
+        responding_.refuse(stream, StreamStatus::draining, ring::EndReason::drained,
+                           wire::Reason("the node is leaving"));
+    else
+        responding_.refuse(stream, StreamStatus::at_capacity, ring::EndReason::at_capacity,
+                           wire::Reason("the node has no room for parked connections"));
+    // Nothing comes behind a PARK, so that the answer needs no time; and it must not take a stream's place.
+    table_.finish(stream, stream.reason, PlainEnd::close);
 }
 
 void ExitOpening::on_timer(Stream& stream) {

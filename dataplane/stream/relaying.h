@@ -2,13 +2,21 @@
 // lets other streams in after a few bursts, and turns what ends a lane into what ends the stream.
 #pragma once
 
-#include "dataplane/stream/stream_table.h"
+#include <functional>
+#include <utility>
+
+#include "dataplane/stream/lane_waits.h"
 
 namespace qanat::dataplane {
 
 class Relaying {
 public:
-    Relaying(EngineServices& services, StreamTable& table) : services_(services), table_(table) {}
+    // A stream has come to its end and its tunnel may serve another one (Stream::keep): moves the tunnel and the keys
+    // of its lanes away from the stream, or leaves them to be closed with it.
+    using TunnelFree = std::function<void(Stream&)>;
+
+    Relaying(EngineServices& services, StreamTable& table, LaneWaits& waits, TunnelFree tunnel_free)
+        : services_(services), table_(table), waits_(waits), tunnel_free_(std::move(tunnel_free)) {}
 
     // Both sockets are connected and both lane keys are set; the opening is given back. `early_plain` are bytes of the
     // application, `early_records` bytes of the tunnel that were read before. May finish the stream.
@@ -22,18 +30,22 @@ public:
     // The stream has lasted a while, or a lane has not read for a while.
     void on_timer(Stream& stream);
 
-    // Lanes that yielded, and lanes that waited for memory which is there now. True if there is more to do at once.
-    bool run_ready();
+    // A lane may go on.
+    void run(Stream& stream, uint8_t lane) { lane == kSealLane ? run_seal(stream) : run_open(stream); }
 
 private:
-    void run(Stream& stream, uint8_t lane) { lane == kSealLane ? run_seal(stream) : run_open(stream); }
     void run_seal(Stream& stream);
     void run_open(Stream& stream);
+    // Application bytes that were sealed or opened.
+    void count_bytes(const Stream& stream, uint64_t sealed, uint64_t opened);
     void settle(Stream& stream, uint8_t lane, Move move);
+    void on_finished(Stream& stream, uint8_t lane);
     void end(Stream& stream, Move move, uint8_t lane);
 
     EngineServices& services_;
     StreamTable& table_;
+    LaneWaits& waits_;
+    TunnelFree tunnel_free_;
 };
 
 }  // namespace qanat::dataplane

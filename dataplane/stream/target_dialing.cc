@@ -1,13 +1,9 @@
 #include "dataplane/stream/target_dialing.h"
 
-#include <poll.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 
-#include "common/crypto/random.h"
 #include "dataplane/engine/socket.h"
 #include "dataplane/stream/ring_endpoint.h"
 
@@ -17,9 +13,6 @@ namespace {
 using wire::StreamStatus;
 
 constexpr uint64_t kNsPerMs = 1'000'000;
-// A RESPONSE that takes longer than this is announced by its preamble, so that the client knows that the node lives
-// and that the target is what it waits for.
-constexpr uint64_t kPreambleAfterNs = 250 * kNsPerMs;
 
 ring::EndReason reason_for(StreamStatus status) {
     switch (status) {
@@ -37,14 +30,10 @@ ring::EndReason reason_for(StreamStatus status) {
     }
 }
 
-bool out_of_resources(int error) {
-    return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
-}
-
 }  // namespace
 
 void TargetDialing::start(Stream& stream) {
-    stream.opening->preamble_due_ns = services_.now_ns + kPreambleAfterNs;
+    responding_.begin(stream);
     if (stream.target.is_name()) return resolve(stream);
     const wire::Endpoint endpoint = stream.target.endpoint();
     dial(stream, std::span(&endpoint, 1));
@@ -57,8 +46,8 @@ void TargetDialing::resolve(Stream& stream) {
     question.size = static_cast<uint8_t>(name.size());
     std::memcpy(question.name.data(), name.data(), name.size());
     if (!services_.report(question))
-        return refuse(stream, StreamStatus::at_capacity, ring::EndReason::at_capacity,
-                      wire::Reason("too many names are being resolved"));
+        return responding_.refuse(stream, StreamStatus::at_capacity, ring::EndReason::at_capacity,
+                                  wire::Reason("too many names are being resolved"));
     stream.phase = Phase::resolving;
     stream.opening->resolve_by_ns = services_.now_ns + services_.limits.resolve_timeout_ms * kNsPerMs;
     arm_opening_deadline(stream);
@@ -72,15 +61,15 @@ void TargetDialing::on_resolved(const ring::ResolveResult& result) {
         case ResolveStatus::ok:
             break;
         case ResolveStatus::not_found:
-            return refuse(*stream, StreamStatus::name_not_found, ring::EndReason::resolve_failed,
-                          wire::Reason("the name does not exist"));
+            return responding_.refuse(*stream, StreamStatus::name_not_found, ring::EndReason::resolve_failed,
+                                      wire::Reason("the name does not exist"));
         case ResolveStatus::overloaded:
-            return refuse(*stream, StreamStatus::at_capacity, ring::EndReason::at_capacity,
-                          wire::Reason("too many names are being resolved"));
+            return responding_.refuse(*stream, StreamStatus::at_capacity, ring::EndReason::at_capacity,
+                                      wire::Reason("too many names are being resolved"));
         case ResolveStatus::failed:
         case ResolveStatus::timed_out:
-            return refuse(*stream, StreamStatus::name_unresolved, ring::EndReason::resolve_failed,
-                          wire::Reason("the name could not be resolved"));
+            return responding_.refuse(*stream, StreamStatus::name_unresolved, ring::EndReason::resolve_failed,
+                                      wire::Reason("the name could not be resolved"));
     }
     std::array<wire::Endpoint, ring::kResolvedMax> candidates;
     for (size_t i = 0; i < result.count; ++i)
@@ -97,7 +86,8 @@ void TargetDialing::dial(Stream& stream, std::span<const wire::Endpoint> candida
         if (verdict.allowed && count < allowed.size()) allowed[count++] = candidate;
         if (!verdict.allowed && denied_by == nullptr) denied_by = verdict.rule;
     }
-    if (count == 0) return refuse(stream, StreamStatus::denied, ring::EndReason::policy_denied, describe(denied_by));
+    if (count == 0)
+        return responding_.refuse(stream, StreamStatus::denied, ring::EndReason::policy_denied, describe(denied_by));
     stream.phase = Phase::dialing;
     stream.opening->dialer = Dialer(services_.limits.connect_timeout_ms * kNsPerMs);
     stream.opening->dialer.start(std::span(allowed).first(count), services_.now_ns);
@@ -110,11 +100,12 @@ void TargetDialing::advance_dial(Stream& stream) {
         const Dialer::Action action = opening.dialer.next(services_.now_ns);
         if (action.kind == Dialer::Action::none) return arm_opening_deadline(stream);
         if (action.kind == Dialer::Action::give_up)
-            return refuse(stream, opening.dialer.outcome(), reason_for(opening.dialer.outcome()), wire::Reason());
+            return responding_.refuse(stream, opening.dialer.outcome(), reason_for(opening.dialer.outcome()),
+                                      wire::Reason());
         Connecting connecting = start_connect(action.to);
         if (out_of_resources(connecting.error))
-            return refuse(stream, StreamStatus::at_capacity, ring::EndReason::at_capacity,
-                          wire::Reason("the node is out of descriptors"));
+            return responding_.refuse(stream, StreamStatus::at_capacity, ring::EndReason::at_capacity,
+                                      wire::Reason("the node is out of descriptors"));
         if (connecting.error != 0) {
             opening.dialer.on_failed(action.attempt_slot, connecting.error);
             continue;
@@ -146,84 +137,30 @@ void TargetDialing::connected(Stream& stream, size_t slot) {
     stream.plain = std::move(opening.attempts[slot]);
     reset_on_close(stream.plain.get());
     const wire::Response response{
-        .status = StreamStatus::ok, .bound = local_endpoint(stream.plain.get()), .reason = {}};
-    if (!respond(stream, response)) return table_.finish(stream, ring::EndReason::tunnel_reset, PlainEnd::reset);
+        .status = StreamStatus::ok, .bound = local_endpoint(stream.plain.get()), .reason = {}, .kept = stream.keep};
+    if (!responding_.respond(stream, response))
+        return table_.finish(stream, ring::EndReason::tunnel_reset, PlainEnd::reset);
+    services_.count_open_latency(opening.asked_ns);
     relaying_.start(stream, {}, Bytes(opening.flight).first(opening.flight_size));
 }
 
 void TargetDialing::arm_opening_deadline(Stream& stream) {
     const Opening& opening = *stream.opening;
-    uint64_t at = stream.phase == Phase::resolving ? opening.resolve_by_ns : opening.dialer.next_deadline_ns();
-    if (!opening.preamble_sent) at = std::min(at, opening.preamble_due_ns);
-    table_.deadline(stream, at);
+    const uint64_t at = stream.phase == Phase::resolving ? opening.resolve_by_ns : opening.dialer.next_deadline_ns();
+    table_.deadline(stream, std::min(at, responding_.announce_by_ns(stream)));
 }
 
 void TargetDialing::on_timer(Stream& stream) {
     if (stream.phase == Phase::resolving && services_.now_ns >= stream.opening->resolve_by_ns)
-        return refuse(stream, StreamStatus::name_unresolved, ring::EndReason::resolve_failed,
-                      wire::Reason("the name could not be resolved in time"));
-    if (!stream.opening->preamble_sent && services_.now_ns >= stream.opening->preamble_due_ns) {
-        send_preamble(stream);
-        table_.arm_watch(stream, kOpenLane);  // the client may give up now
-    }
+        return responding_.refuse(stream, StreamStatus::name_unresolved, ring::EndReason::resolve_failed,
+                                  wire::Reason("the name could not be resolved in time"));
+    responding_.announce_if_due(stream);
     if (stream.phase == Phase::dialing) return advance_dial(stream);
     arm_opening_deadline(stream);
 }
 
 void TargetDialing::on_watch(Stream& stream, int32_t result) {
-    // Early records before the FIN are a request that was sent whole; without any, the client has left.
-    const bool closed = (result & (POLLRDHUP | POLLHUP)) != 0 && stream.opening->flight_size == 0 &&
-                        ended_and_empty(stream.tunnel.get());
-    if (result >= 0 && (result & POLLERR) == 0 && !closed) return;
-    table_.finish(stream, ring::EndReason::tunnel_reset, PlainEnd::reset);
-}
-
-void TargetDialing::make_preamble(Stream& stream, std::span<uint8_t, wire::kNodePreambleSize> out) {
-    wire::Random server_random;
-    crypto::random_bytes(server_random);
-    wire::encode_node_preamble(out, server_random);
-    stream.seal.key = stream.opening->schedule->node_to_client(server_random);
-    stream.seal.key_tag = services_.next_key_tag++;
-    stream.opening->preamble_sent = true;
-}
-
-void TargetDialing::send_preamble(Stream& stream) {
-    std::array<uint8_t, wire::kNodePreambleSize> preamble;
-    make_preamble(stream, preamble);
-    // 37 bytes into an empty send buffer; if the connection is gone, the RESPONSE will tell.
-    (void)write_some(stream.tunnel.get(), preamble);
-}
-
-bool TargetDialing::respond(Stream& stream, const wire::Response& response) {
-    std::array<uint8_t, 2 * wire::kResponseFlightMultiple> flight;
-    size_t begin = 0;
-    if (!stream.opening->preamble_sent) {
-        make_preamble(stream, std::span(flight).first<wire::kNodePreambleSize>());
-        begin = wire::kNodePreambleSize;
-    }
-    // The first record shares its multiple with the preamble, also when that went ahead alone.
-    const size_t preamble_size = stream.seal.key.sequence == 0 ? wire::kNodePreambleSize : 0;
-    std::array<uint8_t, wire::kResponseSizeMax> content;
-    const size_t content_size = wire::encode_response(content, response);
-    const size_t padding = wire::padding_for(preamble_size, content_size, wire::kResponseFlightMultiple);
-    const size_t size =
-        begin + wire::seal_record_copy(services_.keys.context(stream.seal.key, stream.seal.key_tag), stream.seal.key,
-                                       MutableBytes(flight).subspan(begin), Bytes(content).first(content_size),
-                                       wire::ContentType::control, padding);
-    const IoResult written = write_some(stream.tunnel.get(), Bytes(flight).first(size));
-    return written.status == IoStatus::ok && written.count == size;
-}
-
-void TargetDialing::refuse(Stream& stream, StreamStatus status, ring::EndReason reason, wire::Reason why) {
-    stream.status = static_cast<uint8_t>(status);
-    if (respond(stream, {.status = status, .bound = {}, .reason = why})) {
-        std::array<uint8_t, wire::kRecordOverhead + 2> close;
-        const size_t size =
-            wire::seal_record_copy(services_.keys.context(stream.seal.key, stream.seal.key_tag), stream.seal.key, close,
-                                   wire::kCloseNotify, wire::ContentType::alert);
-        (void)write_some(stream.tunnel.get(), Bytes(close).first(size));
-    }
-    discarding_.linger_tunnel(stream, reason);
+    if (responding_.client_left(stream, result)) table_.finish(stream, ring::EndReason::tunnel_reset, PlainEnd::reset);
 }
 
 }  // namespace qanat::dataplane

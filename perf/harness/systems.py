@@ -43,9 +43,13 @@ class Site:
         path = self.folder / f"{label}.log" if log else Path("/dev/null")
         self.roots.append((label, processes.start(command, self.core, path)))
 
+    def assist(self, label: str, command: list) -> None:
+        """A program that belongs to the workload and not to the system: beside the load generator, not counted."""
+        self.helpers.append((label, processes.start(command, self.loadgen_core, self.folder / f"{label}.log")))
+
     def wait_port(self, port: int) -> None:
-        processes.wait_for(lambda: port in processes.listening_ports(), f"listening on port {port}", self.roots,
-                           self.folder)
+        processes.wait_for(lambda: port in processes.listening_ports(), f"listening on port {port}",
+                           self.roots + self.helpers, self.folder)
 
     def through(self, port: int) -> int:
         """A port that leads to `port`, over the delayed line when there is one."""
@@ -249,29 +253,69 @@ class QanatChain(System):
     extra: tuple[str, ...] = ()
 
     def start(self, site: Site) -> str:
-        qanat = site.binaries / "qanat"
-        key = site.folder / "network.key"
-        subprocess.run([qanat, "keygen", "--out", key], check=True, stdout=subprocess.DEVNULL)
-        ids = {}
-        for name in ("node", "client"):
-            ids[name] = subprocess.run([qanat, "id", "--identity", site.folder / f"{name}.key"], check=True, text=True,
-                                       stdout=subprocess.PIPE).stdout.strip()
+        ids = self.make_keys(site, "node", "client")
         tunnel, socks = site.port(), site.port()
-        common = ["--cores", site.core, "--key", key, *self.extra]
-        site.start("node", [qanat, "node", "--identity", site.folder / "node.key", "--listen", f"127.0.0.1:{tunnel}",
-                            "--allow", "127.0.0.0/8", "--admin", site.folder / "node.sock", *common])
+        site.start("node", self.command(site, "node", site.core, "--listen", f"127.0.0.1:{tunnel}",
+                                        "--allow", "127.0.0.0/8"))
         site.wait_port(tunnel)
-        site.start("client", [qanat, "client", "--identity", site.folder / "client.key", "--socks",
-                              f"127.0.0.1:{socks}", "--node", f"{ids['node']}@127.0.0.1:{site.through(tunnel)}",
-                              "--admin", site.folder / "client.sock", *common])
+        site.start("client", self.command(site, "client", site.core, "--socks", f"127.0.0.1:{socks}",
+                                          "--node", f"{ids['node']}@127.0.0.1:{site.through(tunnel)}"))
+        self.wait_for_session(site, socks)
+        return f"socks5=127.0.0.1:{socks}"
+
+    @staticmethod
+    def make_keys(site: Site, *names: str) -> dict[str, str]:
+        """A network key and identities; the ids by name."""
+        qanat = site.binaries / "qanat"
+        subprocess.run([qanat, "keygen", "--out", site.folder / "network.key"], check=True, stdout=subprocess.DEVNULL)
+        return {name: subprocess.run([qanat, "id", "--identity", site.folder / f"{name}.key"], check=True, text=True,
+                                     stdout=subprocess.PIPE).stdout.strip() for name in names}
+
+    def command(self, site: Site, name: str, core: int, *arguments) -> list:
+        role = "client" if name == "client" else "node"
+        return [site.binaries / "qanat", role, "--identity", site.folder / f"{name}.key", "--key",
+                site.folder / "network.key", "--admin", site.folder / f"{name}.sock", "--cores", core, *self.extra,
+                *arguments]
+
+    @staticmethod
+    def wait_for_session(site: Site, socks: int) -> None:
         site.wait_port(socks)
 
         def has_session() -> bool:
-            done = processes.run_on(site.core, [qanat, "status", "--json", "--admin", site.folder / "client.sock"], 5)
+            done = processes.run_on(site.core, [site.binaries / "qanat", "status", "--json", "--admin",
+                                                site.folder / "client.sock"], 5)
             return done.returncode == 0 and json.loads(done.stdout).get("sessions", {}).get("active", 0) > 0
 
-        processes.wait_for(has_session, "a session between client and node", site.roots, site.folder)
+        processes.wait_for(has_session, "a session between client and node", site.roots + site.helpers, site.folder)
+
+
+class QanatRelay(QanatChain):
+    """The relay alone is the system. Client and exit run beside the load generator, which takes from the speed but not
+    from the cost."""
+
+    name, title, quick, kind = "qanat-relay", "Qanat, relay alone", True, "plain"
+    only = ("bulk-down-4", "bulk-up-4", "crr-16", "round-trip", "idle-1000", "active-1000")
+
+    def start(self, site: Site) -> str:
+        ids = self.make_keys(site, "relay", "exit", "client")
+        tunnel, inside, socks = site.port(), site.port(), site.port()
+        relay = f"{ids['relay']}@127.0.0.1:{tunnel}"
+        site.start("relay", self.command(site, "relay", site.core, "--listen", f"127.0.0.1:{tunnel}", "--relay-mode"))
+        site.wait_port(tunnel)
+        own = QanatChain()  # without what is special about this relay
+        site.assist("exit", own.command(site, "exit", site.loadgen_core, "--listen", f"127.0.0.1:{inside}",
+                                        "--connect-relay", relay, "--allow", "127.0.0.0/8"))
+        config = site.write("client.json", json.dumps({"nodes": [{"id": ids["exit"], "relay": relay}]}), 0o600)
+        site.assist("client", own.command(site, "client", site.loadgen_core, "--socks", f"127.0.0.1:{socks}",
+                                          "--config", config))
+        self.wait_for_session(site, socks)
         return f"socks5=127.0.0.1:{socks}"
+
+
+class QanatRelayBusyPoll(QanatRelay):
+    name, title, quick = "qanat-relay-busy-poll", "Qanat, relay alone, busy polling", False
+    extra = ("--busy-poll",)
+    only = ("bulk-down-4", "bulk-up-4", "round-trip")
 
 
 class QanatBusyPoll(QanatChain):
@@ -282,5 +326,5 @@ class QanatBusyPoll(QanatChain):
 
 
 ALL: list[type[System]] = [HAProxy, HAProxySplice, Microsocks, Dante, Shadowsocks, ShadowsocksAes, Stunnel, Spiped, Ssh,
-                           QanatChain, QanatBusyPoll]
+                           QanatChain, QanatBusyPoll, QanatRelay, QanatRelayBusyPoll]
 REFERENCE = HAProxy.name

@@ -14,6 +14,7 @@
 #include "common/ring/region.h"
 #include "perf/micro/handshakes.h"
 #include "perf/micro/parts.h"
+#include "perf/micro/pinning.h"
 
 namespace qanat::perf {
 namespace {
@@ -171,25 +172,6 @@ void ring_a_bell(int fd) {
 void wait_for_bell(int fd) {
     uint64_t count = 0;
     [[maybe_unused]] const ssize_t got = read(fd, &count, sizeof count);
-}
-
-// The n-th core that this process may use, or the last one.
-void pin_to(size_t n) {
-    static const cpu_set_t allowed = [] {
-        cpu_set_t set;
-        CPU_ZERO(&set);
-        sched_getaffinity(0, sizeof set, &set);
-        return set;
-    }();
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    for (size_t core = 0, found = 0; core < CPU_SETSIZE && found <= n; ++core) {
-        if (!CPU_ISSET(core, &allowed)) continue;
-        CPU_ZERO(&one);
-        CPU_SET(core, &one);
-        ++found;
-    }
-    sched_setaffinity(0, sizeof one, &one);
 }
 
 void take_one(ring::SpscConsumer& consumer, ring::SlotCopy& copy, Waiting waiting, int bell) {

@@ -79,7 +79,7 @@ uint64_t address_round() {
 
 uint64_t stream_messages() {
     static const wire::Request request{
-        .kind = wire::RequestKind::connect, .flags = 0, .target = *wire::Target::parse("objects.example.org:443")};
+        .kind = wire::RequestKind::connect, .keep = false, .target = *wire::Target::parse("objects.example.org:443")};
     std::array<uint8_t, std::max(wire::kRequestSizeMax, wire::kResponseSizeMax)> buffer;
     const size_t asked = wire::encode_request(buffer, request);
     const auto read = wire::decode_request(Bytes(buffer).first(asked));
@@ -126,7 +126,8 @@ PlanPick::PlanPick(ring::PlanRule rule, uint32_t hops) {
 
 uint64_t PlanPick::pick() {
     random_ = random_ * 6364136223846793005u + 1442695040888963407u;
-    const ring::PlanHop* hop = plan_.pick(state_, random_, {}, [](uint32_t) { return true; });
+    const ring::PlanHop* hop = plan_.pick(
+        state_, random_, {}, [](const ring::PlanHop&) { return true; }, [](uint32_t) { return 0U; });
     return hop->node;
 }
 

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "peer"))
 
 import harness  # noqa: E402
 import servers  # noqa: E402
+from topology import Topology  # noqa: E402
 
 _live: list[harness.Network] = []
 
@@ -155,6 +156,17 @@ def namespaces():
     """Two network namespaces joined by a cable; skipped where the kernel does not let us make them."""
     try:
         made = harness.Namespaces()
+    except (OSError, FileNotFoundError) as error:
+        pytest.skip(f"no network namespaces: {error}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def topology():
+    """Hosts, delayed lines and NAT boxes as the test asks for them; skipped as above."""
+    try:
+        made = Topology()
     except (OSError, FileNotFoundError) as error:
         pytest.skip(f"no network namespaces: {error}")
     yield made

@@ -151,6 +151,14 @@ def resident_mib(pid: int) -> float:
     return 0.0
 
 
+def proportional_kib(pid: int) -> float:
+    """What the process has in memory, shared pages by their share. Of one that cannot be dumped: for root only."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return float(line.split()[1])
+    return 0.0
+
+
 def open_files(pid: int) -> list[str]:
     found = []
     for entry in os.listdir(f"/proc/{pid}/fd"):
@@ -165,7 +173,7 @@ class Program:
     """One `qanat node` or `qanat client` with its data plane."""
 
     def __init__(self, network: "Network", role: str, name: str, arguments: list, netns: str | None = None,
-                 nofile: int | None = None, hosts: Path | None = None):
+                 nofile: int | None = None, memlock: int | None = None, hosts: Path | None = None):
         self.network = network
         self.role = role
         self.name = name
@@ -173,7 +181,7 @@ class Program:
         self.admin = network.directory / f"{name}.sock"
         self.log_path = network.directory / f"{name}.log"
         self.arguments = [QANAT, role, *arguments, "--admin", self.admin]
-        self.nofile = nofile
+        self.limits = {resource.RLIMIT_NOFILE: nofile, resource.RLIMIT_MEMLOCK: memlock}
         self.hosts = hosts
         self.process: subprocess.Popen | None = None
         self.expected_to_end = False
@@ -187,17 +195,18 @@ class Program:
             # A mount namespace of its own with another /etc/hosts; exec keeps the process id.
             script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", script, "sh", str(self.hosts), *command]
-        limit = self.nofile
+        limits = {what: limit for what, limit in self.limits.items() if limit is not None}
 
-        def set_limit():
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+        def set_limits():
+            for what, limit in limits.items():
+                resource.setrlimit(what, (limit, limit))
 
         with open(self.log_path, "ab") as log:
             log.write(f"$ {' '.join(command)}\n".encode())
             log.flush()
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             start_new_session=True, env=environment(),
-                                            preexec_fn=set_limit if limit else None)
+                                            preexec_fn=set_limits if limits else None)
         self.expected_to_end = False
         self._data_plane_seen = None
         return self

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from qanatpeer.client import NoAnswer, Refused, Session, Stream
+from qanatpeer.control import ControlMessage
 from qanatpeer.keys import Identity, NetworkKey
-from qanatpeer.messages import Address, Control, Kind, Request, Response, SessionStatus, Status
+from qanatpeer.messages import Address, Control, Kind, Punch, Request, Response, SessionStatus, Status
 from qanatpeer.node import Node, reset
-from qanatpeer.records import ABORT, ALERT, CLOSE_NOTIFY, CONTROL, DATA, Aborted, StreamError, read_exactly
+from qanatpeer.records import ABORT, ALERT, CLOSE_NOTIFY, CONTROL, DATA, Aborted, Cut, StreamError, read_exactly
 from qanatpeer.stream_keys import NODE_PREAMBLE, StreamKeys, block_size, client_preamble
 
 import servers
@@ -104,6 +105,31 @@ def test_park(session, echo):
             assert stream.receive_exactly(1) == b"x"
 
 
+def test_streams_one_after_the_other_on_one_connection(session, echo):
+    stream = session.connect(*echo, keep=True)
+    assert stream.keep
+    for number in range(20):
+        blob = os.urandom(1 + number * 20_000)
+        stream.send(blob)
+        assert stream.receive_exactly(len(blob)) == blob
+        stream.half_close()
+        assert stream.receive_all() == b""
+        session.connect_parked(stream, *echo, keep=number < 19)
+    stream.half_close()
+    assert stream.receive_all() == b"" and stream.sock.recv(1) == b""
+
+
+def test_a_kept_connection_after_an_abort_is_gone(session, echo):
+    stream = session.connect(*echo, keep=True)
+    stream.send(b"x")
+    assert stream.receive_exactly(1) == b"x"
+    stream.send_record(ALERT, ABORT)
+    with pytest.raises((StreamError, OSError)):
+        while True:
+            stream.request(Request(Kind.CONNECT, Address(*echo)))
+            stream.require(Status.OK)
+
+
 def test_park_and_refusal(session, nobody_listens):
     with pytest.raises(Refused) as refused:
         session.connect_parked(session.park(), *nobody_listens)
@@ -184,9 +210,34 @@ def test_bound_address(session):
         stream.close()
 
 
-@pytest.mark.parametrize("kind", [Kind.FORWARD, Kind.UDP, 0, 77])
+def test_observe(session):
+    stream = session.start(Request(Kind.OBSERVE)).require(Status.OK)
+    assert (stream.response.address.host, stream.response.address.port) == stream.sock.getsockname()[:2]
+    assert stream.receive_all() == b""  # close_notify
+    stream.close()
+
+
+def test_punch_is_answered_by_a_node_without_a_relay(session):
+    for token in (1, 2):
+        session.control.send_message(
+            ControlMessage(Control.PUNCH, token, address=Address("203.0.113.5", 40000), delay_ms=10))
+        answer = session.control.receive_message()
+        assert (answer.kind, answer.token, answer.status) == (Control.PUNCH_ANSWER, token, Punch.IMPOSSIBLE)
+    session.control.ping()
+
+
+def test_punch_with_a_name_ends_the_control_connection(session):
+    session.control.send_message(ControlMessage(Control.PUNCH, 1, address=Address("example.org", 40000)))
+    with pytest.raises((Cut, OSError)):
+        session.control.receive_message()
+
+
+@pytest.mark.parametrize("kind", [Kind.FORWARD, Kind.OFFER, Kind.UDP, 0, 77])
 def test_other_kinds(session, echo, kind):
-    stream = session.start(Request(kind, Address(*echo) if kind == Kind.FORWARD else None))
+    if kind == Kind.FORWARD:
+        stream = session.start(Request(kind, Address(*echo), next_node=bytes(32)))
+    else:
+        stream = session.start(Request(kind))
     assert stream.await_response().status == Status.KIND
     stream.close()
 
@@ -446,6 +497,19 @@ def test_suites_of_the_configuration(network, python_node, echo):
         client.terminate()
 
 
+def test_client_uses_one_connection_for_stream_after_stream(network, python_node, echo):
+    node = python_node()
+    client = network.client(node.address)
+    for number in range(30):
+        with dial(client.socks, echo) as app:
+            app.send(b"%d" % number)
+            app.sock.shutdown(socket.SHUT_WR)
+            assert app.receive_all() == b"%d" % number
+        wait_until(lambda number=number: client.status()["streams"]["ended"]["completed"] == number + 1, 5, "the end")
+    assert len(node.requests) == 30
+    assert len({number for number, _ in node.requests}) <= 2, "one for each engine"
+
+
 def test_client_answers_a_challenge(network, python_node, echo):
     client = network.client(python_node(challenge=True).address)
     dial(client.socks, echo).close()
@@ -650,8 +714,8 @@ def test_lost_control_connection_makes_a_new_session(network, python_node, echo)
     client = network.client(node.address)
     with dial(client.socks, echo) as running:
         before = set(node.sessions)
-        for channel, _ in list(node.controls):
-            channel.sock.shutdown(socket.SHUT_RDWR)
+        for control in list(node.controls):
+            control.channel.sock.shutdown(socket.SHUT_RDWR)
         wait_until(lambda: set(node.sessions) - before, 10, "a new session")
         running.send(b"x")
         assert running.receive(1) == b"x", "running streams are not touched"

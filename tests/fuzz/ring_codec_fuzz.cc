@@ -27,7 +27,8 @@ void receive(ring::MessageType type, Bytes bytes) {
         plan.accept_any_version();
         FUZZ_CHECK(plan.apply(copy_of<ring::PlanPart>(bytes)) != dataplane::PartOutcome::invalid);
         dataplane::PickState state;
-        const auto* hop = plan.pick(state, bytes[0], {}, [](uint32_t) { return true; });
+        const auto* hop = plan.pick(
+            state, bytes[0], {}, [](const ring::PlanHop&) { return true; }, [](uint32_t) { return 0U; });
         FUZZ_CHECK(hop == nullptr || hop->state == ring::HopState::up);
     } else if (type == ring::PolicyPart::kType) {
         static dataplane::ExitPolicy policy;

@@ -17,8 +17,9 @@ void check_request(Bytes input) {
     std::array<uint8_t, wire::kRequestSizeMax> bytes;
     const size_t size = wire::encode_request(bytes, *request);
     const auto again = wire::decode_request(Bytes(bytes).first(size));
-    FUZZ_CHECK(again.has_value() && again->kind == request->kind && again->flags == request->flags);
+    FUZZ_CHECK(again.has_value() && again->kind == request->kind && again->keep == request->keep);
     FUZZ_CHECK(again->target == request->target);
+    FUZZ_CHECK(again->next.id == request->next.id && again->next.hint == request->next.hint);
 }
 
 void check_response(Bytes input) {
@@ -27,7 +28,7 @@ void check_response(Bytes input) {
     std::array<uint8_t, wire::kResponseSizeMax> bytes;
     const size_t size = wire::encode_response(bytes, *response);
     const auto again = wire::decode_response(Bytes(bytes).first(size));
-    FUZZ_CHECK(again.has_value() && again->status == response->status);
+    FUZZ_CHECK(again.has_value() && again->status == response->status && again->kept == response->kept);
     FUZZ_CHECK(again->reason.text() == response->reason.text());
     if (response->status == wire::StreamStatus::ok) FUZZ_CHECK(again->bound == response->bound);  // else it is not sent
     FUZZ_CHECK(!wire::stream_status_name(response->status).empty());
@@ -36,9 +37,18 @@ void check_response(Bytes input) {
 void check_control_message(Bytes input) {
     const auto message = wire::decode_control_message(input);
     if (!message) return;
-    std::array<uint8_t, wire::kControlContentSizeMax> bytes;
+    std::array<uint8_t, wire::kControlRecordSizeMax> bytes;
     const size_t size = wire::encode_control_message(bytes, *message);
     FUZZ_CHECK(wire::decode_control_message(Bytes(bytes).first(size)) == *message);
+}
+
+void check_taken(Bytes input) {
+    const auto taken = wire::decode_taken(input);
+    if (!taken) return;
+    std::array<uint8_t, wire::kTakenSize> bytes;
+    const size_t size = wire::encode_taken(bytes, *taken);
+    const auto again = wire::decode_taken(Bytes(bytes).first(size));
+    FUZZ_CHECK(again.has_value() && again->source == taken->source && again->waiting == taken->waiting);
 }
 
 void check_preamble(Bytes input) {
@@ -56,7 +66,7 @@ void check_preamble(Bytes input) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Bytes input(data, size);
-    switch (fuzz::take_byte(input) % 4) {
+    switch (fuzz::take_byte(input) % 5) {
         case 0:
             check_request(input);
             break;
@@ -65,6 +75,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             break;
         case 2:
             check_control_message(input);
+            break;
+        case 3:
+            check_taken(input);
             break;
         default:
             check_preamble(input);

@@ -13,11 +13,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from listener import listener  # noqa: E402
 from qanatpeer.client import NoAnswer, Refused, Session  # noqa: E402
+from qanatpeer.control import ControlMessage  # noqa: E402
 from qanatpeer.handshake import Initiator, Responder  # noqa: E402
 from qanatpeer.keys import Identity, Malformed, NetworkKey, decode_id, encode_id, expand_label  # noqa: E402
-from qanatpeer.messages import (Address, ClientHello, Kind, NodeHello, Request, Response, Status,  # noqa: E402
-                                decode_tlvs)
+from qanatpeer.messages import (Address, ClientHello, Control, Kind, NodeHello, Punch, Request,  # noqa: E402
+                                Response, Status, decode_tlvs)
 from qanatpeer.node import Node, ReplayWindow, reset  # noqa: E402
 from qanatpeer.records import DATA, Aborted, Cut, ProtocolError, RecordCipher, read_exactly  # noqa: E402
 from qanatpeer.stream_keys import block_size  # noqa: E402
@@ -26,8 +28,6 @@ from qanatpeer.stream_keys import block_size  # noqa: E402
 @contextmanager
 def echo_server():
     """Sends back what comes; after the end of input it sends "bye" and ends."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
     def serve(sock):
         with sock:
             try:
@@ -37,20 +37,8 @@ def echo_server():
             except OSError:
                 pass
 
-    def accept():
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(sock,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield listener.getsockname()
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+    with listener(serve) as address:
+        yield address
 
 
 @pytest.fixture
@@ -182,6 +170,20 @@ def test_park_then_connect(key, target):
             assert stream.receive_exactly(1) == b"x"
 
 
+def test_streams_one_after_the_other_on_one_connection(key, target):
+    with Node(key) as node, open_session(node, key) as session:
+        stream = session.connect(*target, keep=True)
+        for number in range(600):
+            text = b"stream %d" % number
+            stream.send(text)
+            assert stream.receive_exactly(len(text)) == text
+            stream.half_close()
+            assert stream.receive_all() == b"bye"
+            session.connect_parked(stream, *target, keep=True)
+        stream.close()
+        assert len({number for number, _ in node.requests}) == 1
+
+
 def test_early_data(key, target):
     with Node(key) as node, open_session(node, key) as session:
         with session.connect(*target, early=b"early") as stream:
@@ -205,6 +207,34 @@ def test_draining_reaches_the_client(key):
         node.drain()
         session.control.receive()
         assert session.control.draining
+
+
+def test_observe(key):
+    with Node(key) as node, open_session(node, key) as session:
+        stream = session.start(Request(Kind.OBSERVE)).require(Status.OK)
+        assert (stream.response.address.host, stream.response.address.port) == stream.sock.getsockname()[:2]
+        stream.close()
+
+
+def test_punch_is_answered(key):
+    with Node(key) as node, open_session(node, key) as session:
+        session.control.send_message(ControlMessage(Control.PUNCH, 3, address=Address("203.0.113.5", 40000)))
+        answer = session.control.receive_message()
+        assert (answer.kind, answer.token, answer.status) == (Control.PUNCH_ANSWER, 3, Punch.IMPOSSIBLE)
+
+
+@pytest.mark.parametrize("message", [
+    ControlMessage(Control.PUNCH, 1, address=Address("203.0.113.5", 40000), delay_ms=1000),
+    ControlMessage(Control.PUNCH, 1, address=Address("2001:db8::1", 1)),
+    ControlMessage(Control.PUNCH_ANSWER, 1, address=Address("203.0.113.5", 40000), status=Punch.READY),
+    ControlMessage(Control.PUNCH_ANSWER, 1, status=Punch.BUSY)])
+def test_punch_messages_at_every_size(message):
+    data = message.encode()
+    decoded = ControlMessage.decode(data)
+    assert decoded.encode() == data
+    for wrong in [data[:size] for size in range(len(data))] + [data + b"\0"]:
+        with pytest.raises(Malformed):
+            ControlMessage.decode(wrong)
 
 
 def test_refused_target(key):

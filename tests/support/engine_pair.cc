@@ -1,12 +1,27 @@
 #include "tests/support/engine_pair.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include <future>
 #include <stdexcept>
 
+#include "dataplane/bootstrap/confinement.h"
+
 namespace qanat::dataplane::testing {
+
+namespace {
+
+// ThreadSanitizer knows one descriptor table per process: it takes equal numbers in two tables for one descriptor, and
+// their use for a race. With it the threads share a table; everything else is as in the program.
+#ifdef __SANITIZE_THREAD__
+constexpr bool kOwnDescriptors = false;
+#else
+constexpr bool kOwnDescriptors = true;
+#endif
+
+}  // namespace
 
 ring::DataPlaneLimits small_limits() {
     return {.streams = 256,
@@ -23,6 +38,16 @@ ring::RingEndpoint loopback(uint16_t port) {
 }
 
 LoneEngine::LoneEngine(ring::Role role, ring::DataPlaneLimits limits, uint32_t chunks) {
+    start(role, limits, chunks, registry_, RelayRole{});
+}
+
+LoneEngine::LoneEngine(ring::DataPlaneLimits limits, uint32_t chunks, SessionRegistry& registry,
+                       const RelayRole& relay) {
+    start(ring::Role::node, limits, chunks, registry, relay);
+}
+
+void LoneEngine::start(ring::Role role, ring::DataPlaneLimits limits, uint32_t chunks, SessionRegistry& registry,
+                       const RelayRole& relay) {
     region_ = std::make_unique<ring::Region>(std::move(*ring::Region::create(1)));
     int lifeline[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, lifeline) != 0) throw std::runtime_error("socketpair");
@@ -38,20 +63,26 @@ LoneEngine::LoneEngine(ring::Role role, ring::DataPlaneLimits limits, uint32_t c
     options.unauthenticated_timeout_ns = 1'000'000'000;
     options.lifeline = lifeline_near_.get();
     options.terminate = &terminate_;
-    engine_ = std::make_unique<Engine>(
-        options, registry_, section,
-        ring::Receiver(ring::Direction::command, section.commands, UniqueFd(::dup(command_event.get())), role),
-        ring::EventSender(section.events, UniqueFd(::dup(event_event.get()))));
+    options.relay = relay;
+    const int command_fd = command_event.get();
+    const int event_fd = event_event.get();
     commands_ = std::make_unique<ring::CommandSender>(section.commands, std::move(command_event));
     events_ = std::make_unique<ring::Receiver>(ring::Direction::event, section.events, std::move(event_event), role);
 
+    // Made and destroyed on its own thread, like those of the program: its descriptors are that thread's.
     std::promise<Result<void>> opened;
     auto ready = opened.get_future();
-    thread_ = std::thread([this, &opened] {
-        auto result = engine_->open();
+    thread_ = std::thread([&, options, as_in_program = relay.members != nullptr] {
+        if (as_in_program && kOwnDescriptors && ::unshare(CLONE_FILES) != 0) throw std::runtime_error("unshare");
+        Engine engine(options, registry, section,
+                      ring::Receiver(ring::Direction::command, section.commands, UniqueFd(::dup(command_fd)), role),
+                      ring::EventSender(section.events, UniqueFd(::dup(event_fd))));
+        auto result = engine.open();
+        if (result && as_in_program)
+            if (auto confined = confine_thread(); !confined) result = tl::unexpected(confined.error());
         const bool good = result.has_value();
         opened.set_value(std::move(result));
-        if (good) engine_->run();
+        if (good) engine.run();
     });
     if (auto result = ready.get(); !result) throw std::runtime_error(result.error().message);
 }
@@ -131,7 +162,10 @@ void EnginePair::route_to(uint16_t port) {
     plan.rule = ring::PlanRule::random;
     plan.response_timeout_ms = 3000;
     plan.tries_max = 2;
-    plan.hops[0] = {.node = 7, .weight = 1, .address = loopback(port), .state = ring::HopState::up, .zero = {}};
+    plan.hops[0].node = 7;
+    plan.hops[0].weight = 1;
+    plan.hops[0].address = loopback(port);
+    plan.hops[0].state = ring::HopState::up;
     client.tell(plan);
 }
 

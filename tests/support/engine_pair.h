@@ -19,6 +19,9 @@ namespace qanat::dataplane::testing {
 class LoneEngine {
 public:
     explicit LoneEngine(ring::Role role, ring::DataPlaneLimits limits, uint32_t chunks);
+    // One of several of a process that relays: they share `registry` and what `relay` points to. Confined, with a
+    // descriptor table of its own.
+    LoneEngine(ring::DataPlaneLimits limits, uint32_t chunks, SessionRegistry& registry, const RelayRole& relay);
     ~LoneEngine();
 
     ring::CommandSender& commands() { return *commands_; }
@@ -46,6 +49,8 @@ public:
     void stop();
 
 private:
+    void start(ring::Role role, ring::DataPlaneLimits limits, uint32_t chunks, SessionRegistry& registry,
+               const RelayRole& relay);
     std::optional<ring::MessageView> next_event();
 
     std::unique_ptr<ring::Region> region_;
@@ -53,7 +58,6 @@ private:
     UniqueFd lifeline_far_;
     std::atomic<bool> terminate_{false};
     SessionRegistry registry_;
-    std::unique_ptr<Engine> engine_;
     std::unique_ptr<ring::CommandSender> commands_;
     std::unique_ptr<ring::Receiver> events_;
     std::thread thread_;

@@ -107,6 +107,7 @@ public:
         const timeval limit{.tv_sec = 10, .tv_usec = 0};
         ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     }
+    [[nodiscard]] int fd() const { return fd_.get(); }
     [[nodiscard]] uint16_t port() const { return port_; }
     TestSocket accept() {
         const int fd = ::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC);

@@ -77,7 +77,7 @@ def main():
     psk = pattern("psk", 32)
     prk = extract(b"qanat1 psk", psk)
     emit(case="psk", psk=psk, gate=xl(prk, b"gate", b"", 32), noise=xl(prk, b"noise", b"", 32),
-         fingerprint=xl(prk, b"fingerprint", b"", 8))
+         discovery=xl(prk, b"discovery", b"", 32), fingerprint=xl(prk, b"fingerprint", b"", 8))
 
     emit(case="label", secret=pattern("secret", 32), context=pattern("context", 32),
          out=xl(pattern("secret", 32), b"data", pattern("context", 32), 100))

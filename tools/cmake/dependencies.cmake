@@ -6,6 +6,8 @@ pkg_check_modules(libsodium REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(libevent REQUIRED IMPORTED_TARGET libevent_core libevent_extra)
 pkg_check_modules(jsoncpp REQUIRED IMPORTED_TARGET jsoncpp)
 pkg_check_modules(cares REQUIRED IMPORTED_TARGET libcares)
+pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
+pkg_check_modules(openssl REQUIRED IMPORTED_TARGET openssl)
 find_package(spdlog REQUIRED)
 find_package(CLI11 REQUIRED)
 

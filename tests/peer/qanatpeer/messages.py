@@ -1,4 +1,4 @@
-"""Payloads and messages: MSG1 and MSG2 payloads (section 3), REQUEST and RESPONSE (section 4)."""
+"""Payloads and messages: MSG1 and MSG2 payloads (section 3), REQUEST and RESPONSE (section 4), TAKEN (section 6.2)."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -12,7 +12,13 @@ MSG2_HEADER = b"\x02\x01" + (252).to_bytes(2, "big")
 CHALLENGE_HEADER = b"\x03\x01" + (32).to_bytes(2, "big")
 PROLOGUE = b"qanat1 session\x00" + MSG1_HEADER
 
-CAPABILITY_AES = 1
+CAPABILITY_AES, CAPABILITY_PUNCH = 1, 2
+KEEP = 1  # flag of a CONNECT
+KEPT = 2  # TLV of a RESPONSE
+
+
+class UnknownAddressType(Malformed):
+    """To be answered with status 8."""
 
 
 class SessionStatus(IntEnum):
@@ -27,6 +33,18 @@ class Control(IntEnum):
     PING = 1
     PONG = 2
     DRAINING = 3
+    ASK_POLICY = 4
+    POLICY_ANSWER = 5
+    PUNCH = 6
+    PUNCH_ANSWER = 7
+
+
+class Punch(IntEnum):
+    """Of PUNCH_ANSWER."""
+
+    READY = 0
+    BUSY = 1
+    IMPOSSIBLE = 2
 
 
 class Kind(IntEnum):
@@ -34,6 +52,8 @@ class Kind(IntEnum):
     FORWARD = 2
     UDP = 3
     PARK = 4
+    OFFER = 5
+    OBSERVE = 6
 
 
 class Status(IntEnum):
@@ -50,6 +70,9 @@ class Status(IntEnum):
     NOT_RESOLVED = 10
     CAPACITY = 11
     DRAINING = 12
+    NEXT_UNKNOWN = 13
+    NEXT_UNREACHABLE = 14
+    RELAY_LIMIT = 15
     PARKED = 32
 
 
@@ -161,7 +184,7 @@ class Address:
         elif data[0] in (1, 4):
             start, size = 1, 4 if data[0] == 1 else 16
         else:
-            raise Malformed(f"address type {data[0]}")
+            raise UnknownAddressType(f"address type {data[0]}")
         end = start + size
         if len(data) < end + 2:
             raise Malformed("a truncated address")
@@ -173,15 +196,27 @@ class Address:
 NO_ADDRESS = Address("0.0.0.0", 0)
 
 
+def decode_endpoint(data: bytes) -> tuple[Address, bytes]:
+    """The same, where a name is no answer."""
+    address, rest = Address.decode(data)
+    if data[0] == 3:
+        raise Malformed("a name in place of an address")
+    return address, rest
+
+
 @dataclass
 class Request:
     kind: int
-    address: Address | None = None
+    address: Address | None = None  # of CONNECT; of FORWARD where the next node is, if that is said
     flags: int = 0
     tlvs: dict[int, bytes] = field(default_factory=dict)
+    next_node: bytes = b""  # of FORWARD: its static key
 
     def encode(self) -> bytes:
-        body = bytes([self.kind, self.flags]) + (self.address.encode() if self.address else b"")
+        body = bytes([self.kind, self.flags]) + self.next_node
+        if self.kind == Kind.FORWARD:
+            body += b"\x01" if self.address else b"\x00"
+        body += self.address.encode() if self.address else b""
         body += encode_tlvs(self.tlvs)
         return b"\xf0" + len(body).to_bytes(3, "big") + body
 
@@ -191,10 +226,16 @@ class Request:
         if len(body) < 2:
             raise Malformed("REQUEST too short")
         kind, flags, rest = body[0], body[1], body[2:]
-        address = None
-        if kind in (Kind.CONNECT, Kind.FORWARD):
+        address, next_node = None, b""
+        if kind == Kind.FORWARD:
+            if len(rest) < 33 or rest[32] > 1:
+                raise Malformed("FORWARD too short, or no flag")
+            next_node, has_address, rest = rest[:32], rest[32] == 1, rest[33:]
+            if has_address and rest[:1] == b"\x03":
+                raise Malformed("FORWARD to a name")
+        if kind == Kind.CONNECT or (kind == Kind.FORWARD and has_address):
             address, rest = Address.decode(rest)
-        return cls(kind, address, flags, decode_tlvs(rest))
+        return cls(kind, address, flags, decode_tlvs(rest), next_node)
 
 
 @dataclass
@@ -220,7 +261,27 @@ class Response:
         response = cls(body[0], address, decode_tlvs(rest))
         if len(response.tlvs.get(1, b"")) > 120:
             raise Malformed("the reason is longer than 120 bytes")
+        if response.tlvs.get(KEPT):
+            raise Malformed("KEPT has no content")
         return response
+
+
+@dataclass
+class Taken:
+    source: bytes
+    waiting: int = 0
+    tlvs: dict[int, bytes] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        body = self.source + self.waiting.to_bytes(2, "big") + encode_tlvs(self.tlvs)
+        return b"\xf2" + len(body).to_bytes(3, "big") + body
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Taken":
+        body = _body(data, 0xF2)
+        if len(body) < 18:
+            raise Malformed("TAKEN too short")
+        return cls(body[:16], int.from_bytes(body[16:18], "big"), decode_tlvs(body[18:]))
 
 
 def _body(data: bytes, tag: int) -> bytes:

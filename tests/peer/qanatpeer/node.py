@@ -11,12 +11,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Callable
 
-from .client import CONTROL_RECORD_SIZE, control_body
+from .control import FROM_CLIENT, ControlConnection, ControlMessage, Policy
 from .handshake import Responder, SessionSecrets, challenge, new_session_id
 from .keys import Identity, Malformed, NetworkKey
-from .messages import (CAPABILITY_AES, MSG1_SIZE, NO_ADDRESS, Address, Control, Kind, NodeHello, Request, Response,
-                       SessionStatus, Status)
-from .records import (ABORT, ALERT, CLOSE_NOTIFY, CONTENT_MAX, CONTROL, Cut, ProtocolError, RecordChannel,
+from .messages import (CAPABILITY_AES, KEEP, KEPT, MSG1_SIZE, NO_ADDRESS, Address, Control, Kind, NodeHello, Punch,
+                       Request, Response, SessionStatus, Status, UnknownAddressType)
+from .records import (ABORT, ALERT, CONTENT_MAX, CONTROL, Cut, ProtocolError, RecordChannel,
                       RecordCipher, StreamError, check_header, read_exactly)
 from .stream_keys import (CLIENT_BLOCK, CLIENT_PREAMBLE, CLIENT_PREAMBLE_SIZE, NODE_BLOCK, NODE_PREAMBLE,
                           StreamKeys, block_size, read_client_preamble)
@@ -57,10 +57,12 @@ class NodeSession:
 class NodeStream(RecordChannel):
     """A stream as the node sees it, after its first record was opened."""
 
-    def __init__(self, sock: socket.socket, keys: StreamKeys, opener: RecordCipher, number: int):
+    def __init__(self, sock: socket.socket, keys: StreamKeys, opener: RecordCipher, number: int, member: bytes):
         super().__init__(sock, None, opener)
+        self.accepting = True
         self.keys = keys
         self.number = number
+        self.member = member  # static key of the client
 
     def respond(self, response: Response) -> None:
         content, start = response.encode(), b""
@@ -74,7 +76,8 @@ class NodeStream(RecordChannel):
             self.half_close()
 
     def next_request(self) -> Request:
-        """The second REQUEST of a parked stream."""
+        """The REQUEST of a parked connection, or of one whose stream has ended."""
+        self.read_closed = self.write_closed = self.keep = self.parked = False
         header = read_exactly(self.sock, 5)
         body = read_exactly(self.sock, check_header(header))
         if (5 + len(body)) % CLIENT_BLOCK:
@@ -97,6 +100,19 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
+def drain(sock: socket.socket, seconds: float = 2) -> None:
+    """Reads and drops until the far side ends too: closing over unread bytes would reset the connection, and the
+    reset would overtake what was said last."""
+    deadline = time.monotonic() + seconds
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            if not sock.recv(65536):
+                return
+    except OSError:
+        pass
+
+
 def status_of(error: OSError | UnicodeError) -> int:
     if isinstance(error, UnicodeError):  # a name that the resolver cannot even encode
         return Status.NO_SUCH_NAME
@@ -110,7 +126,22 @@ def status_of(error: OSError | UnicodeError) -> int:
                                                                                                 Status.GENERAL)
 
 
-# Called with the stream and its request instead of connecting. The handler owns the stream.
+def policy_of_resolver(address: Address) -> tuple[int, str]:
+    """Everything that has an address may be connected to."""
+    try:
+        socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return status_of(error), ""
+    return Status.OK, "no rule forbids it"
+
+
+def source_of(peer) -> bytes:
+    """An address as 16 bytes, IPv4 mapped."""
+    ip = ipaddress.ip_address(peer[0])
+    return ip.packed if ip.version == 6 else b"\0" * 10 + b"\xff\xff" + ip.packed
+
+
+# Called with the stream and its request instead of connecting, in the stream's own thread: the stream ends with it.
 Handler = Callable[[NodeStream, Request], None]
 
 
@@ -131,11 +162,14 @@ class Node:
     silent_seconds: tuple[float, float] = (5, 10)
     connect_timeout: float = 10
     handler: Handler | None = None
+    relay: Handler | None = None  # for FORWARD and OFFER; without it the node does not relay
+    policy: Policy = policy_of_resolver
+    load: int = 0  # in PONG
 
     def __post_init__(self):
         self.header_key, self.cookie_key = os.urandom(32), os.urandom(32)
         self.sessions: dict[int, NodeSession] = {}
-        self.controls: list[tuple[RecordChannel, threading.Lock]] = []
+        self.controls: list[ControlConnection] = []
         self.requests: list[tuple[int, Request]] = []
         self.handshakes = 0
         self.failures: list[str] = []
@@ -169,10 +203,8 @@ class Node:
                 pass
 
     def drain(self) -> None:
-        for channel, lock in self.controls:
-            with lock:
-                body = control_body(Control.DRAINING)
-                channel.sock.sendall(channel.sealer.seal_to(CONTROL, body, CONTROL_RECORD_SIZE))
+        for control in self.controls:
+            control.send(Control.DRAINING)
 
     def __enter__(self):
         return self
@@ -187,16 +219,20 @@ class Node:
             except OSError:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._serve, args=(sock, peer, time.monotonic()), daemon=True).start()
+            self.serve(sock, source_of(peer))
 
-    def _serve(self, sock: socket.socket, peer, accepted: float) -> None:
+    def serve(self, sock: socket.socket, source: bytes) -> None:
+        """A connection as if it had been accepted just now; source: 16 bytes that tell where it comes from."""
+        threading.Thread(target=self._serve, args=(sock, source, time.monotonic()), daemon=True).start()
+
+    def _serve(self, sock: socket.socket, source: bytes, accepted: float) -> None:
         self._sockets.add(sock)
         try:
             deadline = accepted + self._silence
             try:
                 first = read_exactly(sock, 1, deadline)
                 if first == b"\x01":
-                    self._control(sock, first + read_exactly(sock, MSG1_SIZE - 1, deadline), peer, deadline)
+                    self._control(sock, first + read_exactly(sock, MSG1_SIZE - 1, deadline), source, deadline)
                 elif first == b"\x17":
                     self._stream(sock, first + read_exactly(sock, CLIENT_PREAMBLE_SIZE - 1, deadline), deadline)
                 else:
@@ -226,14 +262,12 @@ class Node:
 
     # ------------------------------------------------------------------------------------------------ sessions
 
-    def _control(self, sock: socket.socket, message: bytes, peer, deadline: float) -> None:
+    def _control(self, sock: socket.socket, message: bytes, source: bytes, deadline: float) -> None:
         responder = Responder(self.key, self.identity, message)
         cookie = bytes(16)
         if self.challenge:
             if not responder.tag_matches():
                 raise Malformed("gate tag")
-            ip = ipaddress.ip_address(peer[0])
-            source = ip.packed if ip.version == 6 else b"\0" * 10 + b"\xff\xff" + ip.packed
             answer = challenge(self.key, self.cookie_key, source, message)
             cookie = answer[4:20]
             sock.sendall(answer)
@@ -260,26 +294,19 @@ class Node:
         channel = RecordChannel(sock, RecordCipher(suite, secrets.control_node),
                                 RecordCipher(suite, secrets.control_client))
         sock.settimeout(None)
-        lock = threading.Lock()
-        self.controls.append((channel, lock))
+        control = ControlConnection(channel, FROM_CLIENT)
+        control.load = self.load
+        self.controls.append(control)
         try:
-            self._answer_pings(session, channel, lock)
+            while message := control.receive_any():
+                session.confirmed = True
+                if message.kind == Control.ASK_POLICY:
+                    status, text = self.policy(message.address)
+                    control.send_message(ControlMessage(Control.POLICY_ANSWER, message.token, status=status, text=text))
+                elif message.kind == Control.PUNCH:  # it does not say that it can
+                    control.send_message(ControlMessage(Control.PUNCH_ANSWER, message.token, status=Punch.IMPOSSIBLE))
         finally:
-            self.controls.remove((channel, lock))
-
-    @staticmethod
-    def _answer_pings(session: NodeSession, channel: RecordChannel, lock: threading.Lock) -> None:
-        while True:
-            content_type, content = channel.receive_record()
-            if (content_type, content) == (ALERT, CLOSE_NOTIFY):
-                return
-            if content_type != CONTROL:
-                raise ProtocolError(f"type {content_type} on a control connection")
-            session.confirmed = True
-            if content[0] == Control.PING:
-                pong = control_body(Control.PONG, int.from_bytes(content[1:9], "big"))
-                with lock:
-                    channel.sock.sendall(channel.sealer.seal_to(CONTROL, pong, CONTROL_RECORD_SIZE))
+            self.controls.remove(control)
 
     # ------------------------------------------------------------------------------------------------- streams
 
@@ -304,24 +331,44 @@ class Node:
             raise Unauthenticated("replay")
         session.confirmed = True
         sock.settimeout(None)
-        stream = NodeStream(sock, keys, opener, number)
+        stream = NodeStream(sock, keys, opener, number, session.client_public)
         size = CLIENT_PREAMBLE_SIZE + 5 + len(body)
         if content_type != CONTROL or size % CLIENT_BLOCK:
             raise ProtocolError(f"record 0 has type {content_type}, first flight {size} bytes")
-        request = Request.decode(content)
-        self.requests.append((number, request))
+        try:
+            self._answer(stream, Request.decode(content))
+            while stream.parked:
+                try:
+                    request = stream.next_request()
+                except (Cut, OSError):
+                    return stream.close()  # the client does not need the connection any more
+                self._answer(stream, request)
+        except Malformed as error:
+            is_type = isinstance(error, UnknownAddressType)
+            stream.respond(Response(Status.ADDRESS_TYPE if is_type else Status.GENERAL, tlvs={1: str(error).encode()}))
+        if stream.write_closed and not stream.read_closed:
+            drain(sock)
+
+    def _answer(self, stream: NodeStream, request: Request) -> None:
+        self.requests.append((stream.number, request))
+        if request.flags not in ((0, KEEP) if request.kind == Kind.CONNECT else (0,)):
+            raise Malformed("flags")
         if request.kind == Kind.PARK:
             stream.respond(Response(Status.PARKED))
-            request = stream.next_request()
-            self.requests.append((number, request))
-        if self.handler:
+            return self._answer(stream, stream.next_request())
+        if request.kind == Kind.OBSERVE:
+            stream.respond(Response(Status.OK, Address(*stream.sock.getpeername()[:2])))
+            stream.half_close()
+        elif self.relay and request.kind in (Kind.FORWARD, Kind.OFFER):
+            self.relay(stream, request)
+        elif self.handler:
             self.handler(stream, request)
         elif request.kind != Kind.CONNECT:
             stream.respond(Response(Status.KIND))
         else:
-            self._connect(stream, request.address)
+            self._connect(stream, request.address, request.flags == KEEP)
 
-    def _connect(self, stream: NodeStream, address: Address) -> None:
+    def _connect(self, stream: NodeStream, address: Address, keep: bool) -> None:
         try:
             target = socket.create_connection((address.host, address.port), self.connect_timeout)
         except (OSError, UnicodeError) as error:
@@ -330,7 +377,8 @@ class Node:
         target.settimeout(None)
         target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         local = target.getsockname()
-        stream.respond(Response(Status.OK, Address(local[0], local[1])))
+        stream.respond(Response(Status.OK, Address(local[0], local[1]), {KEPT: b""} if keep else {}))
+        stream.keep = keep
         carry(stream, target)
 
 
@@ -340,10 +388,11 @@ class Unauthenticated(Exception):
 
 def carry(stream: RecordChannel, target: socket.socket) -> None:
     """Both directions until both are done or one failed; a failure resets both connections."""
-    failed = threading.Event()
+    failed, delivered = threading.Event(), threading.Event()
 
     def fail() -> None:
         failed.set()
+        stream.keep = stream.parked = False
         for sock in (target, stream.sock):
             try:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -355,6 +404,7 @@ def carry(stream: RecordChannel, target: socket.socket) -> None:
         try:
             while data := stream.receive():
                 target.sendall(data)
+            delivered.set()
             target.shutdown(socket.SHUT_WR)
         except (StreamError, OSError):
             fail()
@@ -365,7 +415,7 @@ def carry(stream: RecordChannel, target: socket.socket) -> None:
         while data := target.recv(CONTENT_MAX * 4):
             stream.send(data)
         if not failed.is_set():
-            stream.half_close()
+            stream.half_close(park=stream.keep and delivered.is_set())
     except OSError:
         if not failed.is_set():
             try:
@@ -376,4 +426,5 @@ def carry(stream: RecordChannel, target: socket.socket) -> None:
         fail()
     upward.join(5 if failed.is_set() else None)
     target.close()
-    stream.close()
+    if not stream.parked:
+        stream.close()

@@ -12,7 +12,7 @@ AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305 = 1, 2, 3
 SUITES = {AES_128_GCM: (AESGCM, 16), AES_256_GCM: (AESGCM, 32), CHACHA20_POLY1305: (ChaCha20Poly1305, 32)}
 
 ALERT, CONTROL, DATA = 21, 22, 23
-CLOSE_NOTIFY, ABORT = b"\x01\x00", b"\x02\x5a"
+CLOSE_NOTIFY, CLOSE_AND_PARK, ABORT = b"\x01\x00", b"\x01\x01", b"\x02\x5a"
 CONTENT_MAX = 16384
 LENGTH_MIN, LENGTH_MAX = 17, 16401
 EMPTY_RECORDS_MAX = 64
@@ -105,6 +105,9 @@ class RecordChannel:
         self.opener = opener
         self.read_closed = False
         self.write_closed = False
+        # Section 4.4. keep: the client's close_notify leaves the TCP direction open, and the node's may park the connection.
+        self.keep = self.parked = False
+        self.accepting = False  # the node's side
         self._empty_in_a_row = 0
 
     def send_record(self, content_type: int, content: bytes, padding: int = 0) -> None:
@@ -147,6 +150,10 @@ class RecordChannel:
                     return content
             elif content_type == ALERT and content == CLOSE_NOTIFY:
                 self.read_closed = True
+                if not self.accepting:
+                    self.keep = False  # the node does not park it
+            elif content_type == ALERT and content == CLOSE_AND_PARK and self.keep and self.write_closed:
+                self.read_closed = self.parked = True
             elif content_type == ALERT and content == ABORT:
                 raise Aborted("aborted by the far side")
             else:
@@ -170,9 +177,13 @@ class RecordChannel:
             raise ProtocolError(f"{len(data)} bytes where {size} were expected")
         return bytes(data)
 
-    def half_close(self) -> None:
-        self.send_record(ALERT, CLOSE_NOTIFY)
-        self.write_closed = True
+    def half_close(self, park: bool = False) -> None:
+        self.send_record(ALERT, CLOSE_AND_PARK if park else CLOSE_NOTIFY)
+        self.write_closed, self.parked = True, park
+        if self.accepting and not park:
+            self.keep = False
+        if self.keep:
+            return
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:

@@ -16,6 +16,7 @@ TEST(Psk, KnownAnswer) {
         const NetworkKeys keys = derive_network_keys(Secret<32>(std::span<const uint8_t, 32>(psk)));
         EXPECT_TRUE(std::ranges::equal(keys.gate.bytes(), c.bytes("gate")));
         EXPECT_TRUE(std::ranges::equal(keys.noise.bytes(), c.bytes("noise")));
+        EXPECT_TRUE(std::ranges::equal(keys.discovery.bytes(), c.bytes("discovery")));
         EXPECT_TRUE(std::ranges::equal(keys.fingerprint, c.bytes("fingerprint")));
         return;
     }

@@ -138,7 +138,8 @@ TEST_F(BootstrapSocket, HandsOverTheWholeLink) {
         Receiver receiver(Direction::command, region->engine(engines - 1).commands, std::move(eventfds[2 * last]),
                           Role::node);
         EXPECT_TRUE(receiver.prepare_to_sleep());
-        ASSERT_TRUE(sender.send(Settings{.stream_events = 1, .zero = {}}));
+        ASSERT_TRUE(
+            sender.send(Settings{.stream_events = 1, .zero = {}, .pool_max = 0, .pool_min_rtt_us = 0, .zero2 = 0}));
         sender.flush();
         uint64_t rings = 0;
         EXPECT_EQ(::read(receiver.event_fd(), &rings, sizeof rings), 8);
@@ -149,8 +150,8 @@ TEST_F(BootstrapSocket, HandsOverTheWholeLink) {
 TEST_F(BootstrapSocket, FieldsOfBootstrap) {
     EXPECT_EQ(bootstrap_error([](Bootstrap&) {}), "");
     EXPECT_THAT(bootstrap_error([](Bootstrap& m) { m.magic ^= 1; }), HasSubstr("not a message of Qanat"));
-    EXPECT_THAT(bootstrap_error([](Bootstrap& m) { m.abi_version = 2; }),
-                HasSubstr("ring version 2, this program version 1"));
+    EXPECT_THAT(bootstrap_error([](Bootstrap& m) { m.abi_version = kAbiVersion + 1; }),
+                HasSubstr("ring version 4, this program version 3"));
     struct Row {
         const char* field;
         std::function<void(Bootstrap&)> change;
@@ -166,7 +167,8 @@ TEST_F(BootstrapSocket, FieldsOfBootstrap) {
         {"log_level", [](Bootstrap& m) { m.log_level = 4; }},
         {"log_json", [](Bootstrap& m) { m.log_json = 2; }},
         {"attach", [](Bootstrap& m) { m.attach = 2; }},
-        {"unused bytes", [](Bootstrap& m) { m.zero[2] = 1; }},
+        {"relay", [](Bootstrap& m) { m.relay = 2; }},
+        {"unused bytes", [](Bootstrap& m) { m.zero[1] = 1; }},
         {"limits.streams", [](Bootstrap& m) { m.limits.streams = 0; }},
         {"limits.streams", [](Bootstrap& m) { m.limits.streams = (1 << 22) + 1; }},
         {"limits.sessions", [](Bootstrap& m) { m.limits.sessions = 0xffffffff; }},

@@ -94,9 +94,9 @@ TEST(Channel, CommandsDoNotPassAsEvents) {
 
 TEST(Channel, FullMeansNothingWritten) {
     CommandLink link;
-    for (uint32_t i = 0; i < kSlotsPerRing; ++i) ASSERT_TRUE(link.sender.send(RemoveSession{i + 1}));
+    for (uint32_t i = 0; i < kSlotsPerRing; ++i) ASSERT_TRUE(link.sender.send(test::removal(i + 1)));
     EXPECT_EQ(link.sender.free_slots(), 0U);
-    EXPECT_FALSE(link.sender.send(RemoveSession{9999}));
+    EXPECT_FALSE(link.sender.send(test::removal(9999)));
     EXPECT_FALSE(link.sender.broken());
     link.sender.flush();
     for (uint32_t i = 0; i < kSlotsPerRing; ++i) {

@@ -97,7 +97,7 @@ TEST_F(Crash, ProducerIsKilled) {
 }
 
 TEST_F(Crash, ConsumerIsKilled) {
-    // The last number that a consumer has seen; shared with the children.
+    // The last number that a consumer has noted; shared with the children.
     void* shared = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(shared, MAP_FAILED);
     auto& seen = *static_cast<std::atomic<uint32_t>*>(shared);
@@ -105,11 +105,15 @@ TEST_F(Crash, ConsumerIsKilled) {
 
     CommandSender sender(ring_, test::duplicate(eventfd_));
     uint32_t number = 1;
+    // Every child that was killed may have had one message in its hands that it had not noted yet.
+    uint32_t lost_max = 0;
     for (int round = 0; round < kRounds; ++round) {
+        const uint32_t seen_before = seen.load();
         const pid_t child = ::fork();
         ASSERT_GE(child, 0);
         if (child == 0) {
             Receiver receiver = make_receiver();
+            uint32_t gap_max = lost_max;
             for (;;) {
                 const auto received = receiver.next();
                 if (!received) {
@@ -118,10 +122,11 @@ TEST_F(Crash, ConsumerIsKilled) {
                 }
                 if (!*received) continue;
                 const auto& part = (*received)->get<PolicyPart>();
-                // Increasing, never twice; the one in its hands when it is killed is lost.
-                if (!is_whole(part) || part.version <= seen.load() || part.version > seen.load() + 2)
+                // In order, never twice, and nothing is missing but what died with a child.
+                if (!is_whole(part) || part.version <= seen.load() || part.version > seen.load() + 1 + gap_max)
                     failures.fetch_add(1);
                 seen.store(part.version);
+                gap_max = 0;
             }
             for (;;) ::pause();
         }
@@ -133,6 +138,7 @@ TEST_F(Crash, ConsumerIsKilled) {
         kill_after_a_while(child);
         ASSERT_EQ(failures.load(), 0U) << "round " << round;
         ASSERT_FALSE(sender.broken());
+        lost_max = seen.load() == seen_before ? lost_max + 1 : 1;
     }
     EXPECT_GT(seen.load(), static_cast<uint32_t>(kRounds));
     ::munmap(shared, 4096);

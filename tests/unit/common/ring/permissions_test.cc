@@ -27,22 +27,31 @@ constexpr const char* kExpected =
     "6 policy_part --- SRD\n"
     "7 users SRD ---\n"
     "8 resolve_result --- -RD\n"
-    "9 control_connect SRD ---\n"
+    "9 control_connect SRD -RD\n"
     "10 control_send SRD -RD\n"
     "11 control_close SRD -RD\n"
     "12 drain SRD SRD\n"
     "13 stop SRD SRD\n"
     "14 settings SRD SRD\n"
+    "15 offer --- -RD\n"
+    "16 relay_settings --- SRD\n"
+    "17 member_result --- -RD\n"
+    "18 punch --- -RD\n"
+    "19 punch_peer SRD -RD\n"
     "64 listen_result SRD SRD\n"
     "65 control_accepted --- -RD\n"
-    "66 control_opened SRD ---\n"
+    "66 control_opened SRD -RD\n"
     "67 control_data SRD -RD\n"
     "68 control_closed SRD -RD\n"
     "69 resolve --- -RD\n"
     "70 session_confirmed --- -RD\n"
     "71 hop_failed SRD ---\n"
     "72 stream_ended -RD -RD\n"
-    "73 drained SRD SRD\n";
+    "73 drained SRD SRD\n"
+    "74 node_stats SRD ---\n"
+    "75 offer_state --- -RD\n"
+    "76 member_wanted --- -RD\n"
+    "77 punch_observed SRD -RD\n";
 
 TEST(Permissions, TableIsPinned) {
     std::string table;
@@ -88,7 +97,7 @@ TEST(Permissions, EveryMessageIsInTheTable) {
         EXPECT_NE(message_name(M::kType), "unknown");
         EXPECT_TRUE(states_of(M::kType, Role::client) != "---" || states_of(M::kType, Role::node) != "---");
     });
-    EXPECT_EQ(count, 24U);
+    EXPECT_EQ(count, 33U);
 }
 
 TEST(Permissions, StatesFollowFromTheMessages) {

@@ -117,7 +117,7 @@ TEST(Region, RefusesEveryChangedByteOfTheHeader) {
     EXPECT_THAT(open_error(dup_of(region->fd()), 1), HasSubstr("epoch"));
     bytes[kEpoch] = 1;
     bytes[offsetof(RegionHeader, abi_version)] += 1;
-    EXPECT_THAT(open_error(dup_of(region->fd()), 1), HasSubstr("abi version is 2, expected 1"));
+    EXPECT_THAT(open_error(dup_of(region->fd()), 1), HasSubstr("abi version is 4, expected 3"));
     bytes[offsetof(RegionHeader, abi_version)] -= 1;
     EXPECT_TRUE(Region::open(dup_of(region->fd()), 1));
     ::munmap(address, sizeof(RegionHeader));

@@ -53,6 +53,12 @@ std::array<uint8_t, N> filled(uint8_t value) {
     return bytes;
 }
 
+inline std::array<Via, kViaMax> full_path() {
+    std::array<Via, kViaMax> via;
+    via.fill({.node = 6, .next = endpoint_v6()});
+    return via;
+}
+
 template <Message M>
 M sample();
 
@@ -74,7 +80,7 @@ inline InstallSession sample() {
 }
 template <>
 inline RemoveSession sample() {
-    return {.session_id = 0x1122334455667788};
+    return {.session_id = 0x1122334455667788, .node_lost = 1, .zero = {}};
 }
 template <>
 inline NodeKeys sample() {
@@ -91,7 +97,14 @@ inline PlanPart sample() {
                   .response_timeout_ms = 10'000,
                   .tries_max = 3,
                   .hops = {}};
-    part.hops.fill({.node = 5, .weight = 100, .address = endpoint_v6(), .state = HopState::up, .zero = {}});
+    part.hops.fill({.node = 5,
+                    .weight = 100,
+                    .address = endpoint_v6(),
+                    .state = HopState::up,
+                    .via_count = kViaMax,
+                    .punch = 1,
+                    .zero = 0,
+                    .via = full_path()});
     return part;
 }
 template <>
@@ -119,8 +132,14 @@ inline ResolveResult sample() {
 }
 template <>
 inline ControlConnect sample() {
-    return {
-        .connection = kOutgoingConnectionBit | 5, .timeout_ms = 5000, .zero = 0, .address = endpoint_v6(), .zero2 = 0};
+    return {.connection = kOutgoingConnectionBit | 5,
+            .timeout_ms = 5000,
+            .via_count = kViaMax,
+            .zero = {},
+            .address = endpoint_v6(),
+            .id = filled<32>(0x1d),
+            .via = full_path(),
+            .zero2 = 0};
 }
 template <>
 inline ControlSend sample() {
@@ -145,7 +164,32 @@ inline Stop sample() {
 }
 template <>
 inline Settings sample() {
-    return {.stream_events = 1, .zero = {}};
+    return {.stream_events = 1, .zero = {}, .pool_max = 32, .pool_min_rtt_us = 2000, .zero2 = 0};
+}
+template <>
+inline Offer sample() {
+    return {.node = 3, .minimum = 2, .maximum = 64, .address = endpoint_v6(), .zero = 0};
+}
+template <>
+inline RelaySettings sample() {
+    return {.enabled = 1,
+            .zero = {},
+            .streams_max = 100,
+            .offers_max = 64,
+            .members_max = 1024,
+            .bytes_per_second = 1'000'000};
+}
+template <>
+inline MemberResult sample() {
+    return {.query = 77, .status = MemberStatus::reachable, .zero = {}, .address = endpoint_v6()};
+}
+template <>
+inline Punch sample() {
+    return {.punch = 77, .relay = 3, .address = endpoint_v6()};
+}
+template <>
+inline PunchPeer sample() {
+    return {.punch = 77, .start = PunchStart::ready, .zero = 0, .delay_ms = 40, .peer = endpoint_v6()};
 }
 template <>
 inline ListenResult sample() {
@@ -157,7 +201,7 @@ inline ControlAccepted sample() {
 }
 template <>
 inline ControlOpened sample() {
-    return {.connection = kOutgoingConnectionBit | 5, .error = 111, .zero = 0};
+    return {.connection = kOutgoingConnectionBit | 5, .error = 111, .at = 3, .status = 14, .zero = {}};
 }
 template <>
 inline ControlData sample() {
@@ -177,8 +221,13 @@ inline SessionConfirmed sample() {
 }
 template <>
 inline HopFailed sample() {
-    return {
-        .session_id = 0x1122334455667788, .node = 3, .error = 111, .stage = HopStage::connect, .status = 0, .zero = {}};
+    return {.session_id = 0x1122334455667788,
+            .node = 3,
+            .at = 4,
+            .error = 111,
+            .stage = HopStage::connect,
+            .status = 0,
+            .zero = {}};
 }
 template <>
 inline StreamEnded sample() {
@@ -197,6 +246,38 @@ template <>
 inline Drained sample() {
     return {.zero = 0};
 }
+template <>
+inline NodeStats sample() {
+    NodeStats stats{.count = kNodeStatsPerPart, .zero = 0, .entries = {}};
+    stats.entries.fill({.node = 5,
+                        .in_flight = 6,
+                        .parked = 7,
+                        .rtt_us = 8,
+                        .opened = 9,
+                        .failed = 10,
+                        .bytes_up = 11,
+                        .bytes_down = 12,
+                        .punched = 13,
+                        .punch_failed = 14});
+    return stats;
+}
+template <>
+inline OfferState sample() {
+    return {.node = 3, .parked = 2, .taken = 5, .error = 111, .status = 15, .zero = {}};
+}
+template <>
+inline MemberWanted sample() {
+    return {.query = 77, .id = filled<32>(0x1d), .hint = endpoint_v6(), .zero = 0};
+}
+
+template <>
+inline PunchObserved sample() {
+    return {.punch = kClientPunchBit | 77, .node = 3, .error = 0, .observed = endpoint_v6(), .zero = 0};
+}
+
+inline RemoveSession removal(uint64_t session_id) {
+    return {.session_id = session_id, .node_lost = 0, .zero = {}};
+}
 
 template <class... M>
 struct MessageList {
@@ -209,8 +290,9 @@ struct MessageList {
 
 using AllMessages =
     MessageList<Listen, InstallSession, RemoveSession, NodeKeys, PlanPart, PolicyPart, Users, ResolveResult,
-                ControlConnect, ControlSend, ControlClose, Drain, Stop, Settings, ListenResult, ControlAccepted,
-                ControlOpened, ControlData, ControlClosed, Resolve, SessionConfirmed, HopFailed, StreamEnded, Drained>;
+                ControlConnect, ControlSend, ControlClose, Drain, Stop, Settings, Offer, RelaySettings, MemberResult,
+                Punch, PunchPeer, ListenResult, ControlAccepted, ControlOpened, ControlData, ControlClosed, Resolve,
+                SessionConfirmed, HopFailed, StreamEnded, Drained, NodeStats, OfferState, MemberWanted, PunchObserved>;
 
 template <class M>
 Bytes bytes_of(const M& message) {

@@ -68,7 +68,7 @@ TEST(Wakeup, MillionsOfMessagesInRandomBatches) {
         while (next <= kMessages) {
             const uint64_t batch = random() % 8 == 0 ? random() % 600 : random() % 4;
             for (uint64_t i = 0; i < batch && next <= kMessages; ++i) {
-                if (!pair.commands.send(RemoveSession{next})) break;
+                if (!pair.commands.send(test::removal(next))) break;
                 ++next;
             }
             pair.commands.flush();
@@ -108,7 +108,7 @@ TEST(Wakeup, PingPong) {
         }
     });
     for (uint64_t round = 1; round <= kRounds; ++round) {
-        ASSERT_TRUE(pair.commands.send(RemoveSession{round}));
+        ASSERT_TRUE(pair.commands.send(test::removal(round)));
         pair.commands.flush();
         const auto answer = take(pair.event_receiver);
         if (!answer) {
@@ -180,7 +180,7 @@ TEST(Wakeup, SpuriousTurnsOfTheLoop) {
     Pair pair;
     std::thread producer([&] {
         for (uint64_t next = 1; next <= kMessages;) {
-            if (pair.commands.send(RemoveSession{next})) ++next;
+            if (pair.commands.send(test::removal(next))) ++next;
             pair.commands.flush();
         }
     });
@@ -284,7 +284,7 @@ void round_trip() {
     });
     const Stopwatch stopwatch;
     for (uint64_t round = 1; round <= kRounds; ++round) {
-        (void)pair.commands.send(RemoveSession{round});
+        (void)pair.commands.send(test::removal(round));
         pair.commands.flush();
         (void)next(pair.event_receiver);
     }

@@ -37,7 +37,9 @@ TEST(SessionSecrets, KnownAnswers) {
         Aead aead;
         aead.expand(*suite, key.key_bytes());
         std::array<uint8_t, kControlRecordSize> record;
-        EXPECT_EQ(seal_control_record(aead, key, record, {ControlMessage::Kind::ping, 0x1122334455667788}), 128u);
+        EXPECT_EQ(
+            seal_control_record(aead, key, record, {.kind = ControlMessage::Kind::ping, .token = 0x1122334455667788}),
+            128u);
         EXPECT_TRUE(std::ranges::equal(record, c.bytes("ping")));
     }
     EXPECT_EQ(checked, 3);

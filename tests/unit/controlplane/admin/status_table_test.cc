@@ -14,18 +14,6 @@ Json::Value parse(const std::string& text) {
     return value;
 }
 
-TEST(StatusTable, Numbers) {
-    EXPECT_EQ(format_bytes(0), "0 B");
-    EXPECT_EQ(format_bytes(1023), "1023 B");
-    EXPECT_EQ(format_bytes(1024), "1.0 KiB");
-    EXPECT_EQ(format_bytes(1536), "1.5 KiB");
-    EXPECT_EQ(format_bytes(uint64_t{2} << 30), "2.0 GiB");
-    EXPECT_EQ(format_seconds(59), "59s");
-    EXPECT_EQ(format_seconds(60), "1m 00s");
-    EXPECT_EQ(format_seconds(3720), "1h 02m");
-    EXPECT_EQ(format_seconds(3 * 86400 + 4 * 3600), "3d 04h");
-}
-
 TEST(StatusTable, RendersAClient) {
     const std::string text = render_status(parse(R"({
         "role": "client", "ready": true, "version": "0.1.0", "pid": 7, "uptime_seconds": 61, "id": "abc",
@@ -43,6 +31,19 @@ TEST(StatusTable, RendersAClient) {
               "bytes    10 B up, 2.0 KiB down\n"
               "node     n1@192.0.2.1:4000: up, 12.3 ms, for 1m 00s\n"
               "node     n2@192.0.2.2:4000: down, last error: bad\\x1b[31m\\nthing\n");
+}
+
+TEST(StatusTable, ShowsWhatIsNotZero) {
+    const std::string text = render_status(parse(R"({
+        "role": "node", "draining": true, "drain": {"seconds_left": 61}, "streams": {"active": 3},
+        "pool": {"parked": 0, "hits": 0}, "offers": {"parked": 2, "taken": 0},
+        "relay": {"streams": 1, "total": 5, "bytes": 2048, "refused": 0},
+        "open_latency": {"count": 9, "p50_ms": 0.4, "p90_ms": 12.3, "p99_ms": 1500}})"));
+    EXPECT_NE(text.find("node       draining, 3 streams left, 1m 01s to the deadline, "), std::string::npos) << text;
+    EXPECT_NE(text.find("offers     2 ready at relays\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("relay      1 streams, 5 streams in all\nrelayed    2.0 KiB\n"), std::string::npos) << text;
+    EXPECT_NE(text.find("open time  half within 400 us, 90% 12.3 ms, 99% 1.50 s\n"), std::string::npos) << text;
+    EXPECT_EQ(text.find("pool"), std::string::npos) << text;
 }
 
 TEST(StatusTable, SurvivesMissingAndStrangeFields) {

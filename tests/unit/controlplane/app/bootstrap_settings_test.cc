@@ -1,9 +1,12 @@
 #include "controlplane/app/bootstrap_settings.h"
+#include "controlplane/routing/membership.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <numeric>
+
+#include "controlplane/app/node_peers.h"
 
 namespace qanat::controlplane {
 namespace {
@@ -56,11 +59,13 @@ TEST(BootstrapSettings, CarriesTheConfiguration) {
     EXPECT_EQ(node->log_level, 2);
     EXPECT_EQ(node->log_json, 1);
     EXPECT_EQ(node->limits.streams, 77u);
-    EXPECT_EQ(node->limits.sessions, 99u);
+    EXPECT_EQ(node->limits.sessions, 99u + NodePeers::kSessionsMax) << "and what it needs as a client of relays";
     EXPECT_EQ(node->attach, 0);
     // A client has a few sessions per node, whatever the node's limit says.
-    config.nodes.resize(100);
-    EXPECT_EQ(make_bootstrap(config, Role::client, machine(1))->limits.sessions, 400u);
+    // Discovery and reloads can bring as many as Membership takes.
+    EXPECT_EQ(make_bootstrap(config, Role::client, machine(1))->limits.sessions, 4 * Membership::kSpecsMax);
+    config.nodes.resize(Membership::kSpecsMax + 1);
+    EXPECT_EQ(make_bootstrap(config, Role::client, machine(1))->limits.sessions, 4 * (Membership::kSpecsMax + 1));
 }
 
 TEST(BootstrapSettings, RootGivesUpItsRights) {

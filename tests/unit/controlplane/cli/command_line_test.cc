@@ -47,6 +47,15 @@ TEST(CommandLine, StatusAndVersion) {
     EXPECT_FALSE(parsed<StatusCommand>({"status"}).json);
     EXPECT_TRUE(parsed<StatusCommand>({"status", "--json"}).json);
     EXPECT_EQ(parsed<StatusCommand>({"status", "--admin", "/x.sock"}).admin, "/x.sock");
+    EXPECT_TRUE(parsed<PeersCommand>({"peers", "--json", "--admin", "/x.sock"}).json);
+    EXPECT_EQ(parsed<ReloadCommand>({"reload", "--admin", "/x.sock"}).admin, "/x.sock");
+    const auto explain = parsed<ExplainCommand>({"explain", "--json", "[2001:db8::1]:443", "--admin", "/x.sock"});
+    EXPECT_EQ(explain.target.format(), "[2001:db8::1]:443");
+    EXPECT_TRUE(explain.json);
+    EXPECT_EQ(explain.admin, "/x.sock");
+    EXPECT_FALSE(parsed<DrainCommand>({"drain"}).timeout);
+    EXPECT_EQ(parsed<DrainCommand>({"drain", "--timeout", "0s"}).timeout, Duration(0));
+    EXPECT_EQ(parsed<DrainCommand>({"drain", "--timeout", "24h", "--json"}).timeout, std::chrono::hours(24));
     parsed<VersionCommand>({"version"});
     parsed<VersionCommand>({"--version"});
 }
@@ -83,6 +92,8 @@ TEST(CommandLine, NodeTakesEveryFlag) {
                                            test_id(1) + "@192.0.2.1:4000",
                                            "--connect-relay",
                                            test_id(2) + "@192.0.2.2:4000",
+                                           "--relays-from-discovery",
+                                           "8",
                                            "--discover",
                                            "--discover-address",
                                            "redis://h:1/2",
@@ -97,6 +108,8 @@ TEST(CommandLine, NodeTakesEveryFlag) {
                                            "--busy-poll",
                                            "--admin",
                                            "a.sock",
+                                           "--metrics",
+                                           "127.0.0.1:9",
                                            "--log-level",
                                            "debug",
                                            "--log-format",
@@ -110,12 +123,14 @@ TEST(CommandLine, NodeTakesEveryFlag) {
     EXPECT_EQ(node.listen[1].format(), "[::1]:4001");
     EXPECT_TRUE(node.relay_mode);
     EXPECT_EQ(node.connect_relay, (std::vector{peer(1, "192.0.2.1:4000"), peer(2, "192.0.2.2:4000")}));
+    EXPECT_EQ(node.relays_from_discovery, 8U);
     EXPECT_TRUE(node.flags.discover);
     EXPECT_EQ(node.flags.discover_address, "redis://h:1/2");
     EXPECT_EQ(node.flags.discover_topic, "t");
     EXPECT_EQ(node.allow, (PolicyList{true, {*wire::Cidr::parse("10.0.0.0/8")}}));
     EXPECT_EQ(node.flags.cores, (Cores{{0, 2, 3}}));
     EXPECT_EQ(node.flags.busy_poll, true);
+    EXPECT_EQ(node.flags.metrics->format(), "127.0.0.1:9");
     EXPECT_EQ(node.flags.log_level, LogLevel::debug);
     EXPECT_EQ(node.flags.log_format, LogFormat::json);
 }
@@ -163,8 +178,17 @@ TEST(CommandLine, ClientTakesEveryFlag) {
 
 TEST(CommandLine, HelpExplainsAndGivesExamples) {
     for (const char* flag : {"--help", "-h"}) {
-        for (const Arguments& words :
-             {Arguments{}, {"keygen"}, {"id"}, {"node"}, {"client"}, {"status"}, {"version"}}) {
+        for (const Arguments& words : {Arguments{},
+                                       {"keygen"},
+                                       {"id"},
+                                       {"node"},
+                                       {"client"},
+                                       {"status"},
+                                       {"peers"},
+                                       {"explain"},
+                                       {"reload"},
+                                       {"drain"},
+                                       {"version"}}) {
             Arguments arguments = words;
             arguments.emplace_back(flag);
             const auto result = parse_command_line(arguments);
@@ -181,12 +205,14 @@ TEST(CommandLine, HelpExplainsAndGivesExamples) {
         }
     }
     const auto program = std::get<CliExit>(parse_command_line({"--help"})).text;
-    for (const char* name : {"keygen ", "id ", "node ", "client ", "status ", "version "})
+    for (const char* name :
+         {"keygen ", "id ", "node ", "client ", "status ", "peers ", "explain ", "reload ", "drain ", "version "})
         EXPECT_THAT(program, HasSubstr("\n  " + std::string(name)));
     const auto node = std::get<CliExit>(parse_command_line({"node", "--help"})).text;
-    for (const char* flag : {"--config", "--listen", "--key", "--identity", "--relay-mode", "--connect-relay",
-                             "--discover", "--discover-address", "--discover-topic", "--allow", "--cores",
-                             "--busy-poll", "--admin", "--log-level", "--log-format"})
+    for (const char* flag :
+         {"--config", "--listen", "--key", "--identity", "--relay-mode", "--connect-relay", "--relays-from-discovery",
+          "--discover", "--discover-address", "--discover-topic", "--allow", "--cores", "--busy-poll", "--admin",
+          "--log-level", "--log-format", "--metrics"})
         EXPECT_THAT(node, HasSubstr("\n  " + std::string(flag) + " "));
     EXPECT_THAT(node, HasSubstr("A flag beats the configuration file"));
 }
@@ -202,10 +228,12 @@ TEST(CommandLine, UsageErrorsAreOneLineWithTheRemedy) {
         std::string message;
     };
     const Case cases[] = {
-        {{}, "no command: use keygen, id, node, client, status or version (see 'qanat --help')"},
+        {{},
+         "no command: use keygen, id, node, client, status, peers, explain, reload, drain or version (see 'qanat "
+         "--help')"},
         {{"nod"}, "unknown command \"nod\", did you mean \"node\"? (see 'qanat --help')"},
         {{"banana"}, "unknown command \"banana\" (see 'qanat --help')"},
-        {{"peers"}, "unknown command \"peers\" (see 'qanat --help')"},
+        {{"peer"}, "unknown command \"peer\", did you mean \"peers\"? (see 'qanat --help')"},
         {{"--foo"}, "unknown flag \"--foo\" (see 'qanat --help')"},
         {{"--foo", "node"}, "unknown flag \"--foo\" (see 'qanat node --help')"},
         {{""}, "unknown command \"\" (see 'qanat --help')"},
@@ -247,10 +275,15 @@ TEST(CommandLine, UsageErrorsAreOneLineWithTheRemedy) {
         {{"node", "--connect-relay", "1.2.3.4:5"},
          "--connect-relay: \"1.2.3.4:5\" has no node id: write ID@HOST:PORT, with the id that 'qanat id' prints on the "
          "node (see 'qanat node --help')"},
+        {{"node", "--relays-from-discovery", "9"},
+         "--relays-from-discovery: \"9\" is no number of relays: write 0 to 8 (see 'qanat node --help')"},
+        {{"node", "--relays-from-discovery", "two"},
+         "--relays-from-discovery: \"two\" is no number of relays: write 0 to 8 (see 'qanat node --help')"},
         {{"node", "--discover-address", "localhost"},
          "--discover-address: not a Redis URL: write it like redis://user:pass@localhost:6379/0 (see 'qanat node "
          "--help')"},
-        {{"node", "--discover-topic", ""}, "--discover-topic: the topic is empty: name one (see 'qanat node --help')"},
+        {{"node", "--discover-topic", ""},
+         "--discover-topic: not a topic: write 1 to 128 characters without spaces (see 'qanat node --help')"},
         {{"client", "--node", "1.2.3.4:4000"},
          "--node: \"1.2.3.4:4000\" has no node id: write ID@HOST:PORT, with the id that 'qanat id' prints on the node "
          "(see "
@@ -264,6 +297,19 @@ TEST(CommandLine, UsageErrorsAreOneLineWithTheRemedy) {
         {{"client", "--socks", ":1", "--socks", ":2"},
          "--socks: given 2 times: give it once (see 'qanat client --help')"},
         {{"client", "--listen", ":1"}, "unknown flag \"--listen\" (see 'qanat client --help')"},
+        {{"node", "--metrics", ":9464"},
+         "--metrics: \":9464\" can be reached from other machines, and nothing here asks for a password: write "
+         "127.0.0.1:9464, and let a proxy or a tunnel of your own reach it (see 'qanat node --help')"},
+        {{"explain"}, "HOST:PORT is missing: write it behind the command (see 'qanat explain --help')"},
+        {{"explain", "example.org"},
+         "HOST:PORT: \"example.org\" has no port: write HOST:PORT, like example.org:443 (see 'qanat explain --help')"},
+        {{"explain", "a:1", "b:2"}, "unexpected argument \"b:2\" (see 'qanat explain --help')"},
+        {{"explain", "--jso", "a:1"}, "unknown flag \"--jso\", did you mean \"--json\"? (see 'qanat explain --help')"},
+        {{"drain", "--timeout", "10"},
+         "--timeout: \"10\" is not a duration (the unit is missing): write it like 500ms, 10s, 2m or 1h (see 'qanat "
+         "drain --help')"},
+        {{"drain", "--timeout", "25h"}, "--timeout: \"25h\" is too long: write at most 24h (see 'qanat drain --help')"},
+        {{"reload", "now"}, "unexpected argument \"now\" (see 'qanat reload --help')"},
         {{"version", "x"}, "unexpected argument \"x\" (see 'qanat version --help')"},
         {{"status", "--jso"}, "unknown flag \"--jso\", did you mean \"--json\"? (see 'qanat status --help')"},
     };

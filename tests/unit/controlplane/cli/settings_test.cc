@@ -32,7 +32,7 @@ Config file_config() {
     config.identity = "file.id";
     config.server.listen = *wire::Endpoint::parse("127.0.0.1:9");
     config.routing = {Strategy::fastest, 1s, 2s};
-    config.nodes = {{test_key(1), {address("192.0.2.1:4000")}, std::nullopt}};
+    config.nodes = {{test_key(1), {address("192.0.2.1:4000")}, {}, {}}};
     config.node.listen = {*wire::Endpoint::parse("127.0.0.1:8")};
     config.node.exit_policy.allow.blocks = {*wire::Cidr::parse("10.0.0.0/8")};
     config.node.exit_policy.deny.private_ranges = true;
@@ -71,8 +71,8 @@ TEST(MergeFlags, ClientFlagsBeatTheFile) {
     Config expected = file_config();
     expected.server.listen = *wire::Endpoint::parse("127.0.0.1:1081");
     expected.routing.strategy = Strategy::random;
-    expected.nodes = {{test_key(2), {address("192.0.2.2:4000"), address("[2001:db8::2]:4000")}, std::nullopt},
-                      {test_key(3), {address("exit.example:4000")}, std::nullopt}};
+    expected.nodes = {{test_key(2), {address("192.0.2.2:4000"), address("[2001:db8::2]:4000")}, {}, {}},
+                      {test_key(3), {address("exit.example:4000")}, {}, {}}};
     EXPECT_EQ(
         merge_flags(file_config(),
                     parsed<ClientCommand>({"client", "--socks", "127.0.0.1:1081", "--strategy", "random", "--node",
@@ -119,7 +119,8 @@ TEST_F(EffectiveConfig, TheRolesDefaultFileIsRead) {
     EXPECT_EQ(effective_config(parsed<NodeCommand>({"node", "--log-level", "debug"}), environment_)->log.level,
               LogLevel::debug);
     EXPECT_EQ(client_error({"client"}),
-              "no exit node: give one with --node ID@HOST:PORT, or list nodes in the configuration file");
+              "no exit node: give one with --node ID@HOST:PORT, list nodes in the configuration file, or find them "
+              "with --discover");
 }
 
 TEST_F(EffectiveConfig, AGivenFileIsReadInsteadOfTheDefaultOne) {
@@ -134,35 +135,68 @@ TEST_F(EffectiveConfig, AGivenFileIsReadInsteadOfTheDefaultOne) {
                   "and that this user may read it");
 }
 
-TEST_F(EffectiveConfig, WhatIsNotPartOfThisVersionIsRefused) {
-    const std::string relay = test_id(1) + "@192.0.2.1:4000";
-    EXPECT_EQ(node_error({"node", "--relay-mode"}),
-              "--relay-mode: relays are not part of this version: leave the flag out");
-    EXPECT_EQ(node_error({"node", "--connect-relay", relay}),
-              "--connect-relay: relays are not part of this version: leave the flag out");
-    const std::string discovery =
-        "--discover: discovery is not part of this version: name the nodes with --node or in the configuration file";
-    EXPECT_EQ(node_error({"node", "--discover"}), discovery);
-    EXPECT_EQ(node_error({"node", "--discover-topic", "t"}), discovery);
-    EXPECT_EQ(client_error({"client", "--node", relay, "--discover"}), discovery);
-    EXPECT_EQ(client_error({"client", "--discover-address", "redis://h"}), discovery);
+TEST_F(EffectiveConfig, DiscoveryFlags) {
+    const auto client =
+        effective_config(parsed<ClientCommand>({"client", "--discover", "--discover-address",
+                                                "rediss://me:pw@redis.example/3", "--discover-topic", "t"}),
+                         environment_);
+    ASSERT_TRUE(client) << client.error().message;
+    EXPECT_TRUE(client->discovery.enabled);
+    EXPECT_EQ(client->discovery.topic, "t");
+    EXPECT_EQ(client->discovery.user, "me");
+    EXPECT_EQ(client->discovery.pass, "pw");
+    EXPECT_TRUE(client->discovery.address.tls);
+    EXPECT_EQ(client->discovery.address.database, 3U);
 
-    const auto in_file = [&](const std::string& text) {
-        const std::string file = directory_.write("c.json", text);
-        const std::string node = node_error({"node", "--config", file});
-        EXPECT_EQ(client_error({"client", "--node", relay, "--config", file}), node);
-        EXPECT_TRUE(node.starts_with(file + ": ")) << node;
-        return node.substr(std::min(node.size(), file.size() + 2));
+    EXPECT_EQ(node_error({"node", "--discover-topic", "t"}), "--discover-topic: discovery is off: add --discover");
+    EXPECT_EQ(client_error({"client", "--discover-address", "redis://h"}),
+              "--discover-address: discovery is off: add --discover");
+    const std::string file = directory_.write("on.json", R"({"discovery": {"enabled": true, "pass": "in-file"}})");
+    const auto node = effective_config(
+        parsed<NodeCommand>({"node", "--config", file, "--discover-address", "redis://h"}), environment_);
+    ASSERT_TRUE(node);
+    EXPECT_EQ(node->discovery.pass, "");  // the password of one server is not sent to another
+}
+
+TEST_F(EffectiveConfig, RelaysFromDiscoveryNeedDiscovery) {
+    const auto flag = [&](std::initializer_list<const char*> more) {
+        std::vector<std::string> arguments{"node", "--relays-from-discovery", "2"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return effective_config(parsed<NodeCommand>(arguments), environment_);
     };
-    EXPECT_EQ(in_file(R"({"node": {"relay_mode": true}})"),
-              "node.relay_mode: relays are not part of this version: set it to false");
-    EXPECT_EQ(in_file(R"({"node": {"connect_relay": [")" + relay + R"("]}})"),
-              "node.connect_relay: relays are not part of this version: remove the entries");
-    EXPECT_EQ(
-        in_file(R"({"nodes": [{"addrs": [")" + relay + R"("], "relay": ")" + relay + R"("}]})"),
-        "nodes[0].relay: relays are not part of this version: remove it and give the node's own address in addrs");
-    EXPECT_EQ(in_file(R"({"discovery": {"enabled": true}})"),
-              "discovery.enabled: discovery is not part of this version: set it to false and list the nodes in nodes");
+    const auto on = flag({"--discover"});
+    ASSERT_TRUE(on) << on.error().message;
+    EXPECT_EQ(on->node.relays_from_discovery, 2U);
+    const auto off = flag({});
+    ASSERT_FALSE(off);
+    EXPECT_EQ(off.error().message,
+              "--relays-from-discovery or node.relays_from_discovery: discovery is off: add --discover");
+    const std::string file = directory_.write("r.json", R"({"node": {"relays_from_discovery": 3}})");
+    EXPECT_FALSE(effective_config(parsed<NodeCommand>({"node", "--config", file}), environment_));
+    EXPECT_EQ(effective_config(parsed<NodeCommand>({"node", "--config", file, "--discover"}), environment_)
+                  ->node.relays_from_discovery,
+              3U);
+    EXPECT_TRUE(effective_config(parsed<NodeCommand>({"node", "--config", file, "--relays-from-discovery", "0"}),
+                                 environment_));
+}
+
+TEST_F(EffectiveConfig, RelaysAndMetricsByFlagAndFile) {
+    const std::string relay = test_id(1) + "@192.0.2.1:4000";
+    const auto node = effective_config(
+        parsed<NodeCommand>({"node", "--relay-mode", "--connect-relay", relay, "--metrics", "[::1]:9"}), environment_);
+    ASSERT_TRUE(node) << node.error().message;
+    EXPECT_TRUE(node->node.relay_mode);
+    EXPECT_EQ(node->node.connect_relay.size(), 1U);
+    EXPECT_EQ(node->metrics.listen->format(), "[::1]:9");
+    const std::string file =
+        directory_.write("m.json", R"({"metrics": {"listen": "127.0.0.1:7"}, "node": {"relay_mode": true}})");
+    const auto client =
+        effective_config(parsed<ClientCommand>({"client", "--node", relay, "--config", file}), environment_);
+    ASSERT_TRUE(client);
+    EXPECT_EQ(client->metrics.listen->format(), "127.0.0.1:7");
+    EXPECT_EQ(effective_config(parsed<NodeCommand>({"node", "--config", file, "--metrics", "127.0.0.2"}), environment_)
+                  ->metrics.listen->format(),
+              "127.0.0.2:9464");
 }
 
 }  // namespace

@@ -152,8 +152,8 @@ TEST(NodeAddress, RefusesTheRestWithARemedy) {
         {"/ip4/1.2.3.4/tcp/4000/p2p/x",
          "not a node id: a node id has 56 characters, this has 1; 'qanat id' prints it on the node"},
         {"/ip4/1.2.3.4/tcp/4000/p2p/x/p2p-circuit",
-         "\"/ip4/1.2.3.4/tcp/4000/p2p/x/p2p-circuit\": relays are not part of this version: give the node's own "
-         "address"},
+         "\"/ip4/1.2.3.4/tcp/4000/p2p/x/p2p-circuit\": relays are not named in addresses: write them to relay, as "
+         "ID@HOST:PORT"},
     };
     for (const Case& c : cases) {
         const auto parsed = parse_node_address(c.text);
@@ -235,7 +235,6 @@ TEST(RedisUrl, RefusesTheRestWithoutShowingThePassword) {
     const Case cases[] = {
         {"", "not a Redis URL"},
         {"localhost:6379", "not a Redis URL"},
-        {"rediss://localhost", "rediss:// (Redis over TLS) is not supported"},
         {"redis://", "the Redis URL has no valid host"},
         {"redis://hunter2@localhost", "a user without a password in the Redis URL"},
         {"redis://me:@localhost", "an empty password in the Redis URL"},
@@ -245,6 +244,10 @@ TEST(RedisUrl, RefusesTheRestWithoutShowingThePassword) {
         {"redis://localhost/65536", "the database of the Redis URL is not a number from 0 to 65535"},
         {"redis://localhost:70000", "the host and the port of the Redis URL are malformed"},
         {"redis://me:hunter2@local host", "the Redis URL has no valid host"},
+        {"rediss://", "the Redis URL has no valid host"},
+        {"rediss://me:hunter2@localhost/-1", "the database of the Redis URL is not a number from 0 to 65535"},
+        {"Redis://localhost", "not a Redis URL"},
+        {"unix://hunter2@/s", "a user without a password in the Redis URL"},
     };
     for (const Case& c : cases) {
         const auto url = parse_redis_url(c.text);
@@ -252,6 +255,113 @@ TEST(RedisUrl, RefusesTheRestWithoutShowingThePassword) {
         EXPECT_EQ(url.error().message, c.message + form);
         EXPECT_EQ(url.error().message.find("hunter2"), std::string::npos);
     }
+}
+
+TEST(LoopbackListen, OnlyWhatOtherMachinesDoNotReach) {
+    for (const char* text : {"127.0.0.1:1", "127.255.0.9:1", "[::1]:1", "localhost:1"})
+        EXPECT_TRUE(parse_loopback_listen(text, 9464)) << text;
+    EXPECT_EQ(parse_loopback_listen("127.0.0.1", 9464)->port, 9464);
+    for (const char* text : {":1", "*:1", "0.0.0.0:1", "[::]:1", "128.0.0.1:1", "126.255.255.255:1", "[::2]:1"}) {
+        const auto endpoint = parse_loopback_listen(text, 9464);
+        ASSERT_FALSE(endpoint) << text;
+        EXPECT_EQ(endpoint.error().message,
+                  "\"" + std::string(text) +
+                      "\" can be reached from other machines, and nothing here asks for a password: write 127.0.0.1:1, "
+                      "and let a proxy or a tunnel of your own reach it");
+    }
+    EXPECT_FALSE(parse_loopback_listen("", 1));
+}
+
+TEST(ParseTarget, HostAndPort) {
+    for (const char* text : {"example.org:443", "192.0.2.1:1", "[2001:db8::1]:65535", "_sip.example:5060"}) {
+        const auto target = parse_target(text);
+        ASSERT_TRUE(target) << target.error().message;
+        EXPECT_EQ(target->format(), text);
+    }
+    const std::string form = ": write HOST:PORT, like example.org:443";
+    const std::pair<const char*, std::string> wrong[] = {
+        {"", "the target is empty" + form},
+        {"example.org", "\"example.org\" has no port" + form},
+        {"[::1]", "\"[::1]\" has no port" + form},
+        {":443", "\":443\" has no host" + form},
+        {"a:0", "the port \"0\" of \"a:0\" is out of range: write a number from 1 to 65535"},
+        {"a:65536", "the port \"65536\" of \"a:65536\" is out of range: write a number from 1 to 65535"},
+        {"a:http", "the port \"http\" of \"a:http\" is out of range: write a number from 1 to 65535"},
+        {"::1:80", "\"::1:80\" has several colons: put IPv6 addresses in brackets, like [2001:db8::1]:4000"},
+        {"[1.2.3.4]:80", "\"[1.2.3.4]:80\" has no IPv6 address in its brackets: write it like [2001:db8::1]:443"},
+        {"[x]:80", "\"[x]:80\" has no IPv6 address in its brackets: write it like [2001:db8::1]:443"},
+        {"a b:80", "\"a b:80\": \"a b\" is neither an IP address nor a host name" + form},
+        {"\x1b[2J:80", "\"\\x1b[2J:80\": \"\\x1b[2J\" is neither an IP address nor a host name" + form},
+    };
+    for (const auto& [text, message] : wrong) {
+        const auto target = parse_target(text);
+        ASSERT_FALSE(target) << text;
+        EXPECT_EQ(target.error().message, message);
+    }
+}
+
+TEST(RedisUrl, TlsIsAScheme) {
+    EXPECT_FALSE(parse_redis_url("redis://localhost")->address.tls);
+    const auto url = parse_redis_url("rediss://me:secret@redis.example:6380/2");
+    ASSERT_TRUE(url);
+    EXPECT_TRUE(url->address.tls);
+    EXPECT_EQ(url->pass, "secret");
+    EXPECT_EQ(format_redis_address(url->address), "rediss://redis.example:6380/2");
+}
+
+TEST(RedisUrl, UnixSockets) {
+    struct Case {
+        std::string text;
+        std::string path;
+        uint32_t database;
+        std::string user;
+        std::string pass;
+    };
+    const Case cases[] = {
+        {"redis+unix:///run/redis.sock", "/run/redis.sock", 0, "", ""},
+        {"unix:///run/redis.sock?db=7", "/run/redis.sock", 7, "", ""},
+        {"unix:///run/redis.sock?db=", "/run/redis.sock", 0, "", ""},
+        {"redis+unix://:p%2fw@/run/a@b/c%20d%3f?db=65535", "/run/a@b/c d?", 65535, "", "p/w"},
+        {"unix://me:a@b@/s", "/s", 0, "me", "a@b"},
+        {"unix:///" + std::string(106, 'x'), "/" + std::string(106, 'x'), 0, "", ""},
+    };
+    for (const Case& c : cases) {
+        const auto url = parse_redis_url(c.text);
+        ASSERT_TRUE(url) << c.text << ": " << url.error().message;
+        EXPECT_EQ(url->address.unix_path, c.path);
+        EXPECT_EQ(url->address.database, c.database);
+        EXPECT_EQ(url->user, c.user);
+        EXPECT_EQ(url->pass, c.pass);
+    }
+    EXPECT_EQ(format_redis_address(parse_redis_url("unix://a:secret@/run/x?db=2")->address),
+              "redis+unix:///run/x?db=2");
+
+    const std::string form = ": write it like redis+unix:///run/redis/redis.sock?db=0";
+    const Case wrong[] = {
+        {"unix://", "the Redis URL has no absolute path of a Unix socket", 0, "", ""},
+        {"unix://run/redis.sock", "the Redis URL has no absolute path of a Unix socket", 0, "", ""},
+        {"unix:///", "the path of a Unix socket has 2 to 107 characters", 0, "", ""},
+        {"unix:///" + std::string(107, 'x'), "the path of a Unix socket has 2 to 107 characters", 0, "", ""},
+        {"unix:///a%00b", "the path of a Unix socket has 2 to 107 characters", 0, "", ""},
+        {"unix:///a%0", "a \"%\" without two hex digits in the Redis URL", 0, "", ""},
+        {"unix:///a?database=1", "the Redis URL has something else than db= behind its ?", 0, "", ""},
+        {"unix:///a?db=65536", "the database of the Redis URL is not a number from 0 to 65535", 0, "", ""},
+        {"unix:///a?db=1&db=2", "the database of the Redis URL is not a number from 0 to 65535", 0, "", ""},
+    };
+    for (const Case& c : wrong) {
+        const auto url = parse_redis_url(c.text);
+        ASSERT_FALSE(url) << c.text;
+        EXPECT_EQ(url.error().message, c.path + form);
+    }
+}
+
+TEST(Topic, SizesAndCharacters) {
+    EXPECT_EQ(parse_topic("t").value(), "t");
+    EXPECT_TRUE(parse_topic(std::string(128, 't')));
+    EXPECT_TRUE(parse_topic("\xc3\xa9"));
+    for (const std::string& text : {std::string(), std::string(129, 't'), std::string("a b"), std::string("a\tb"),
+                                    std::string("a\x7f"), std::string(1, '\0')})
+        EXPECT_EQ(parse_topic(text).error().message, "not a topic: write 1 to 128 characters without spaces");
 }
 
 }  // namespace

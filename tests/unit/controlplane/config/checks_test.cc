@@ -2,40 +2,40 @@
 
 #include <gtest/gtest.h>
 
+#include "controlplane/config/addresses.h"
 #include "tests/unit/controlplane/config/test_ids.h"
 
 namespace qanat::controlplane {
 namespace {
 
-TEST(CheckSupported, RefusesWhatIsNotPartOfThisVersion) {
-    EXPECT_TRUE(check_supported(Config{}));
-    const PeerAddress peer{test_key(1), {*wire::Target::parse("1.2.3.4:4000"), NameFamily::any}};
-    Config config;
-    config.node.relay_mode = true;
-    EXPECT_EQ(check_supported(config).error().message,
-              "node.relay_mode: relays are not part of this version: set it to false");
-    config = {};
-    config.node.connect_relay = {peer};
-    EXPECT_EQ(check_supported(config).error().message,
-              "node.connect_relay: relays are not part of this version: remove the entries");
-    config = {};
-    config.nodes = {{test_key(1), {peer.address}, std::nullopt}, {test_key(2), {}, peer}};
-    EXPECT_EQ(
-        check_supported(config).error().message,
-        "nodes[1].relay: relays are not part of this version: remove it and give the node's own address in addrs");
-    config = {};
-    config.discovery.enabled = true;
-    EXPECT_EQ(check_supported(config).error().message,
-              "discovery.enabled: discovery is not part of this version: set it to false and list the nodes in nodes");
-}
-
 TEST(CheckRole, AClientNeedsANode) {
     EXPECT_TRUE(check_role(Config{}, Role::node));
     EXPECT_EQ(check_role(Config{}, Role::client).error().message,
-              "no exit node: give one with --node ID@HOST:PORT, or list nodes in the configuration file");
+              "no exit node: give one with --node ID@HOST:PORT, list nodes in the configuration file, or find them "
+              "with --discover");
+    Config discovering;
+    discovering.discovery.enabled = true;
+    EXPECT_TRUE(check_role(discovering, Role::client));
     Config config;
-    config.nodes.push_back({test_key(1), {}, std::nullopt});
+    config.nodes.push_back({test_key(1), {}, {}, {}});
     EXPECT_TRUE(check_role(config, Role::client));
+}
+
+TEST(ConfigWarnings, ARedisPasswordInTheClear) {
+    const auto warned = [](const char* address, const char* pass) {
+        Config config;
+        const auto url = parse_redis_url(address);
+        config.discovery = {true, url->address, "t", std::chrono::seconds(1), "", pass};
+        return config_warnings(config, Role::node);
+    };
+    for (const char* address : {"redis://localhost", "redis://127.0.0.2", "redis://[::1]:1", "rediss://redis.example",
+                                "unix:///run/redis.sock"})
+        EXPECT_TRUE(warned(address, "secret").empty()) << address;
+    EXPECT_TRUE(warned("redis://redis.example", "").empty());
+    EXPECT_EQ(warned("redis://redis.example", "secret"),
+              std::vector<std::string>{"discovery sends the password of Redis in the clear to redis.example:6379: use "
+                                       "rediss:// in discovery.address"});
+    EXPECT_EQ(warned("redis://192.0.2.1", "secret").size(), 1U);
 }
 
 TEST(ConfigWarnings, NameWhatIsProbablyNotMeant) {
@@ -60,6 +60,22 @@ TEST(ConfigWarnings, NameWhatIsProbablyNotMeant) {
     ASSERT_EQ(config_warnings(config, Role::node).size(), 1U);
     EXPECT_EQ(config_warnings(config, Role::node)[0],
               "the exit policy allows 0.0.0.0/0: clients reach this machine itself and its private networks");
+}
+
+TEST(ConfigWarnings, ARelayThatNobodyReaches) {
+    Config config;
+    config.node.relay_mode = true;
+    config.node.listen = {*wire::Endpoint::parse("127.0.0.1:4000"), *wire::Endpoint::parse("[::1]:4000")};
+    EXPECT_EQ(config_warnings(config, Role::node),
+              std::vector<std::string>{
+                  "relay_mode is on but the node listens on loopback only: no other machine reaches this relay"});
+    EXPECT_TRUE(config_warnings(config, Role::client).empty());
+    config.node.listen.push_back(*wire::Endpoint::parse("192.0.2.1:4000"));
+    EXPECT_TRUE(config_warnings(config, Role::node).empty());
+    config.node.relay_mode = false;
+    config.node.relay_limits.streams = 1;
+    EXPECT_EQ(config_warnings(config, Role::node),
+              std::vector<std::string>{"node.relay_limits does nothing: relay_mode is off"});
 }
 
 }  // namespace

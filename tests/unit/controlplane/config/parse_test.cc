@@ -31,6 +31,13 @@ NodeAddress address(const char* text) {
     return {*wire::Target::parse(text), NameFamily::any};
 }
 
+// A list of so many different addresses.
+std::string addresses(int count) {
+    std::string list;
+    for (int i = 1; i <= count; ++i) list += (i == 1 ? "[\"" : ", \"") + std::string("a:") + std::to_string(i) + "\"";
+    return list + "]";
+}
+
 TEST(ParseConfig, AnEmptyObjectIsTheDefaults) {
     EXPECT_EQ(parsed("{}"), Config{});
     EXPECT_EQ(parsed(" // nothing\n{ /* here */ } // either\n"), Config{});
@@ -40,6 +47,8 @@ TEST(ParseConfig, AnEmptyObjectIsTheDefaults) {
     EXPECT_EQ(config.routing.strategy, Strategy::random);
     EXPECT_EQ(config.routing.health, 30s);
     EXPECT_EQ(config.routing.timeout, 10s);
+    EXPECT_TRUE(config.routing.punch);
+    EXPECT_TRUE(config.node.punch);
     EXPECT_EQ(config.node.listen.size(), 1U);
     EXPECT_EQ(config.node.listen[0].format(), "0.0.0.0:4000");
     EXPECT_EQ(config.discovery.address.server.format(), "localhost:6379");
@@ -58,21 +67,29 @@ TEST(ParseConfig, ReadsEveryKey) {
         // the whole of it
         "key": "network.key", "identity": "/var/lib/qanat/node.key",
         "server": { "listen": "127.0.0.1:9050", "auth": true, "user": "me", "pass": "secret" },
-        "routing": { "strategy": "least-loaded", "health": "5s", "timeout": "500ms" },
+        "routing": { "strategy": "least-loaded", "health": "5s", "timeout": "500ms", "punch": false },
         "nodes": [
             { "id": ")" + test_id(1) +
                              R"(", "addrs": ["203.0.113.50:4000", "exit.example"] },
             { "addrs": [")" + test_id(2) +
                              R"(@[2001:db8::1]:443", "192.0.2.1:443"] },
             { "id": ")" + test_id(3) +
-                             R"(", "addrs": [], "relay": ")" + test_id(4) + R"(@192.0.2.9:4000" }
+                             R"(", "addrs": [], "relay": ")" + test_id(4) + R"(@192.0.2.9:4000" },
+            { "id": ")" + test_id(5) +
+                             R"(", "addrs": "198.51.100.1", "via": [")" + test_id(4) + R"(@192.0.2.9:4000", ")" +
+                             test_id(6) + R"(@192.0.2.10"] }
         ],
-        "node": { "listen": ["0.0.0.0:4000", "[::1]:4001"], "relay_mode": true,
+        "node": { "listen": ["0.0.0.0:4000", "[::1]:4001"], "region": "eu-1",
+                  "announce": ["198.51.100.7:443", "exit.example"], "relay_mode": true,
+                  "relay_limits": { "reservations": 1, "connections": 2, "streams": 3,
+                                    "bytes_per_second": 1000000000000 },
                   "connect_relay": [")" +
                              test_id(4) + R"(@192.0.2.9:4000"],
+                  "relays_from_discovery": 8, "punch": false,
                   "exit_policy": { "allow": ["10.0.0.0/8", "private"], "deny": ["192.0.2.0/24"] } },
         "discovery": { "enabled": true, "address": "redis://redis.example:7000/2", "topic": "t", "timeout": "2m",
                        "user": "u", "pass": "p" },
+        "metrics": { "listen": "127.0.0.3:1" },
         "log": { "level": "debug", "format": "json" },
         "data_plane": { "cores": "0,2-3", "max_streams": 100, "busy_poll": true,
                         "suites": ["chacha20-poly1305", "aes-256-gcm"], "shutdown_grace": "0s" },
@@ -83,17 +100,25 @@ TEST(ParseConfig, ReadsEveryKey) {
     expected.key = "/etc/qanat/network.key";
     expected.identity = "/var/lib/qanat/node.key";
     expected.server = {*wire::Endpoint::parse("127.0.0.1:9050"), true, "me", "secret"};
-    expected.routing = {Strategy::least_loaded, 5s, 500ms};
+    expected.routing = {Strategy::least_loaded, 5s, 500ms, false};
     const PeerAddress relay{test_key(4), address("192.0.2.9:4000")};
-    expected.nodes = {{test_key(1), {address("203.0.113.50:4000"), address("exit.example:4000")}, std::nullopt},
-                      {test_key(2), {address("[2001:db8::1]:443"), address("192.0.2.1:443")}, std::nullopt},
-                      {test_key(3), {}, relay}};
+    const PeerAddress relay_2{test_key(6), address("192.0.2.10:4000")};
+    expected.nodes = {{test_key(1), {address("203.0.113.50:4000"), address("exit.example:4000")}, {}, {}},
+                      {test_key(2), {address("[2001:db8::1]:443"), address("192.0.2.1:443")}, {}, {}},
+                      {test_key(3), {}, {relay}, {}},
+                      {test_key(5), {address("198.51.100.1:4000")}, {}, {relay, relay_2}}};
     expected.node.listen = {*wire::Endpoint::parse("0.0.0.0:4000"), *wire::Endpoint::parse("[::1]:4001")};
     expected.node.relay_mode = true;
+    expected.node.relay_limits = {1, 2, 3, 1'000'000'000'000};
+    expected.metrics.listen = *wire::Endpoint::parse("127.0.0.3:1");
     expected.node.connect_relay = {relay};
+    expected.node.relays_from_discovery = 8;
+    expected.node.punch = false;
     expected.node.exit_policy.allow = {true, {*wire::Cidr::parse("10.0.0.0/8")}};
     expected.node.exit_policy.deny = {false, {*wire::Cidr::parse("192.0.2.0/24")}};
-    expected.discovery = {true, {*wire::Target::parse("redis.example:7000"), 2}, "t", 2min, "u", "p"};
+    expected.discovery = {true, {*wire::Target::parse("redis.example:7000"), 2, false, ""}, "t", 2min, "u", "p"};
+    expected.node.region = "eu-1";
+    expected.node.announce = {address("198.51.100.7:443"), address("exit.example:4000")};
     expected.log = {LogLevel::debug, LogFormat::json};
     expected.data_plane = {{{0, 2, 3}}, 100, true, {crypto::Suite::chacha20_poly1305, crypto::Suite::aes_256_gcm}, 0ms};
     expected.limits = {1, 2, 4, 5};
@@ -179,6 +204,8 @@ TEST(ParseConfig, NumbersAndDurationsAtTheirEdges) {
         {"data_plane", "max_streams", "1e3", false},
         {"data_plane", "max_streams", "99999999999999999999", false},
         {"data_plane", "max_streams", "18446744073709551616", false},
+        {"node", "relay_limits", R"({"bytes_per_second": 0, "streams": 0, "connections": 0, "reservations": 0})", true},
+        {"node", "relay_limits", R"({"bytes_per_second": 1000000000000})", true},
         {"routing", "health", "\"99ms\"", false},
         {"routing", "health", "\"100ms\"", true},
         {"routing", "health", "\"24h\"", true},
@@ -204,6 +231,22 @@ TEST(ParseConfig, NumbersAndDurationsAtTheirEdges) {
     }
 }
 
+TEST(ParseConfig, RelayLimitsAtTheirEdges) {
+    const std::pair<const char*, uint64_t> most[] = {{"reservations", 1U << 20},
+                                                     {"connections", 65535},
+                                                     {"streams", 1U << 22},
+                                                     {"bytes_per_second", 1'000'000'000'000}};
+    for (const auto& [key, value] : most) {
+        const auto text = [key = key](uint64_t limit) {
+            return std::string(R"({"node": {"relay_limits": {")") + key + "\": " + std::to_string(limit) + "}}}";
+        };
+        EXPECT_TRUE(parse_config(text(value), "f")) << key;
+        EXPECT_EQ(error_of(text(value + 1)), std::string("node.json: node.relay_limits.") + key +
+                                                 ": expected a whole number from 0 to " + std::to_string(value) +
+                                                 ", found the number " + std::to_string(value + 1));
+    }
+}
+
 TEST(ParseConfig, LoginSizesAreThoseOfRfc1929) {
     const auto with = [](size_t user, size_t pass) {
         return "{\"server\": {\"auth\": true, \"user\": \"" + std::string(user, 'u') + "\", \"pass\": \"" +
@@ -213,6 +256,13 @@ TEST(ParseConfig, LoginSizesAreThoseOfRfc1929) {
     EXPECT_EQ(parsed(with(255, 255)).server.pass.size(), 255U);
     EXPECT_EQ(error_of(with(256, 1)), "node.json: server.user: longer than 255 bytes: choose a shorter one");
     EXPECT_EQ(error_of(with(1, 256)), "node.json: server.pass: longer than 255 bytes: choose a shorter one");
+}
+
+TEST(ParseConfig, RegionsAndAnnouncedAddressesAtTheirEdges) {
+    EXPECT_EQ(parsed(R"({"node": {"region": ""}})").node.region, "");
+    EXPECT_EQ(parsed(R"({"node": {"region": ")" + std::string(32, 'a') + R"("}})").node.region.size(), 32U);
+    EXPECT_EQ(parsed(R"({"node": {"announce": []}})").node.announce.size(), 0U);
+    EXPECT_EQ(parsed(R"({"node": {"announce": )" + addresses(16) + "}}").node.announce.size(), 16U);
 }
 
 // One error per kind, word by word: file, field, what is wrong, remedy.
@@ -246,7 +296,10 @@ TEST(ParseConfig, ErrorsArePinned) {
         {R"({"routing": []})", "routing: expected an object, {...}, found a list"},
         {R"({"nodes": {}})", "nodes: expected a list, [...], found an object"},
         {R"({"nodes": ["x"]})", "nodes[0]: expected an object, {...}, found a string"},
-        {R"({"node": {"listen": "0.0.0.0:4000"}})", "node.listen: expected a list, [...], found a string"},
+        {R"({"node": {"listen": 4000}})", "node.listen: expected a list, [...], found the number 4000"},
+        {R"({"node": {"listen": "x"}})",
+         "node.listen: \"x\": \"x\" is not an IP address: listen on an address of this machine, or on :4000 for all of "
+         "them"},
         {R"({"node": {"listen": [4000]}})", "node.listen[0]: expected a string, found the number 4000"},
         {R"({"data_plane": {"max_streams": "many"}})",
          "data_plane.max_streams: expected a whole number from 1 to 4194304, found a string"},
@@ -294,7 +347,23 @@ TEST(ParseConfig, ErrorsArePinned) {
         {R"({"nodes": [{"id": ")" + id + R"(", "relay": "1.2.3.4"}]})",
          "nodes[0].relay: \"1.2.3.4\" has no node id: write ID@HOST:PORT, with the id that 'qanat id' prints on the "
          "node"},
+        {R"({"nodes": [{"id": ")" + id + R"(", "via": [")" + test_id(2) + R"(@a", ")" + id + R"(@b"]}]})",
+         "nodes[0].via: the node itself: name the relays in front of it only"},
+        {R"({"nodes": [{"addrs": [")" + id + R"(@a"], "relay": ")" + id + R"(@b"}]})",
+         "nodes[0].relay: the node itself: name another node, or only its own address in addrs"},
+        {R"({"nodes": [{"id": ")" + id + R"(", "via": ")" + test_id(2) + R"(@a", "relay": ")" + test_id(3) +
+             R"(@b"}]})",
+         "nodes[0].via: stands beside relay: name the whole path in via, or the relays in relay"},
+        // metrics
+        {R"({"metrics": {"listen": "0.0.0.0:9464"}})",
+         "metrics.listen: \"0.0.0.0:9464\" can be reached from other machines, and nothing here asks for a password: "
+         "write 127.0.0.1:9464, and let a proxy or a tunnel of your own reach it"},
+        {R"({"metrics": {"port": 1}})", "metrics.port: unknown key: the keys here are listen"},
         // node
+        {R"({"node": {"relay_limits": {"stream": 1}}})",
+         "node.relay_limits.stream: unknown key, did you mean \"streams\"?"},
+        {R"({"node": {"connect_relay": [")" + id + R"(@a", ")" + id + R"(@a:4000"]}})",
+         "node.connect_relay[1]: given twice: remove one of them"},
         {R"({"node": {"listen": []}})", "node.listen: an empty list: set at least one HOST:PORT, or remove the key"},
         {R"({"node": {"listen": [":4000", "[::]:4000"]}})", "node.listen[1]: given twice: remove one of them"},
         {R"({"node": {"connect_relay": ["x"]}})",
@@ -303,7 +372,20 @@ TEST(ParseConfig, ErrorsArePinned) {
         {R"({"node": {"exit_policy": {"deny": ["private", "10.0.0.0/40"]}}})",
          "node.exit_policy.deny[1]: \"10.0.0.0/40\" is not a block of addresses: write it like 10.0.0.0/8, fc00::/7 or "
          "private"},
+        {R"({"node": {"region": "EU"}})",
+         "node.region: not a region: write at most 32 of a-z, 0-9 and \"-\", like eu-central-1"},
+        {R"({"node": {"region": ")" + std::string(33, 'a') + R"("}})",
+         "node.region: not a region: write at most 32 of a-z, 0-9 and \"-\", like eu-central-1"},
+        {R"({"node": {"announce": [")" + id + R"(@1.2.3.4:5"]}})",
+         "node.announce[0]: a node announces its own id: write HOST:PORT alone"},
+        {R"({"node": {"announce": ["a:1", "0.0.0.0:4000"]}})",
+         "node.announce[1]: \"0.0.0.0:4000\" is no address that can be dialled: write the address of the node"},
+        {R"({"node": {"announce": ["a", "a:4000"]}})", "node.announce[1]: given twice: remove one of them"},
+        {R"({"node": {"announce": )" + addresses(17) + "}}", "node.announce[16]: more than 16 addresses: remove some"},
         // discovery
+        {R"({"discovery": {"address": "unix://x"}})",
+         "discovery.address: the Redis URL has no absolute path of a Unix socket: write it like "
+         "redis+unix:///run/redis/redis.sock?db=0"},
         {R"({"discovery": {"address": "localhost"}})",
          "discovery.address: not a Redis URL: write it like redis://user:pass@localhost:6379/0"},
         {R"({"discovery": {"topic": "a b"}})",

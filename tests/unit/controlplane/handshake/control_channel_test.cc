@@ -7,7 +7,7 @@ namespace {
 
 using wire::ControlMessage;
 using Kind = ControlMessage::Kind;
-using Record = std::array<uint8_t, wire::kControlRecordSize>;
+using Record = std::vector<uint8_t>;
 
 wire::SessionSecrets secrets() {
     wire::SessionSecrets made;
@@ -27,15 +27,15 @@ struct Pair {
 TEST(ControlChannel, CarriesMessagesBothWays) {
     Pair pair;
     for (uint64_t token = 0; token < 5; ++token) {
-        const auto there = pair.node.feed(*pair.client.seal({Kind::ping, token}));
+        const auto there = pair.node.feed(*pair.client.seal({.kind = Kind::ping, .token = token}));
         ASSERT_EQ(there.messages.size(), 1u);
-        EXPECT_EQ(there.messages[0], (ControlMessage{Kind::ping, token}));
-        const auto back = pair.client.feed(*pair.node.seal({Kind::pong, token}));
+        EXPECT_EQ(there.messages[0], (ControlMessage{.kind = Kind::ping, .token = token}));
+        const auto back = pair.client.feed(*pair.node.seal({.kind = Kind::pong, .token = token}));
         ASSERT_EQ(back.messages.size(), 1u);
-        EXPECT_EQ(back.messages[0], (ControlMessage{Kind::pong, token}));
+        EXPECT_EQ(back.messages[0], (ControlMessage{.kind = Kind::pong, .token = token}));
         EXPECT_FALSE(there.ended || back.ended);
     }
-    EXPECT_EQ(pair.client.feed(*pair.node.seal({Kind::draining, 0})).messages[0].kind, Kind::draining);
+    EXPECT_EQ(pair.client.feed(*pair.node.seal({.kind = Kind::draining, .token = 0})).messages[0].kind, Kind::draining);
 }
 
 TEST(ControlChannel, CutAnywhereAndJoined) {
@@ -43,7 +43,7 @@ TEST(ControlChannel, CutAnywhereAndJoined) {
         Pair pair;
         std::vector<uint8_t> bytes;
         for (uint64_t token = 1; token <= 2; ++token) {
-            const Record record = *pair.client.seal({Kind::ping, token});
+            const Record record = *pair.client.seal({.kind = Kind::ping, .token = token});
             bytes.insert(bytes.end(), record.begin(), record.end());
         }
         auto first = pair.node.feed(Bytes(bytes).first(cut));
@@ -58,28 +58,29 @@ TEST(ControlChannel, CutAnywhereAndJoined) {
 TEST(ControlChannel, EveryFlippedByteEnds) {
     for (size_t i = 0; i < wire::kControlRecordSize; ++i) {
         Pair pair;
-        Record record = *pair.client.seal({Kind::ping, 1});
+        Record record = *pair.client.seal({.kind = Kind::ping, .token = 1});
         record[i] ^= 1;
         auto input = pair.node.feed(record);
         // A longer length waits for more; a record behind it then fails.
-        if (!input.ended) input = pair.node.feed(*pair.client.seal({Kind::ping, 2}));
-        if (!input.ended) input = pair.node.feed(*pair.client.seal({Kind::ping, 3}));
+        if (!input.ended) input = pair.node.feed(*pair.client.seal({.kind = Kind::ping, .token = 2}));
+        if (!input.ended) input = pair.node.feed(*pair.client.seal({.kind = Kind::ping, .token = 3}));
         EXPECT_TRUE(input.ended) << i;
         EXPECT_TRUE(input.messages.empty()) << i;
-        EXPECT_TRUE(pair.node.feed(*pair.client.seal({Kind::ping, 4})).ended) << "once ended, for good";
+        EXPECT_TRUE(pair.node.feed(*pair.client.seal({.kind = Kind::ping, .token = 4})).ended)
+            << "once ended, for good";
     }
 }
 
 TEST(ControlChannel, AReplayedRecordEnds) {
     Pair pair;
-    const Record record = *pair.client.seal({Kind::ping, 1});
+    const Record record = *pair.client.seal({.kind = Kind::ping, .token = 1});
     EXPECT_FALSE(pair.node.feed(record).ended);
     EXPECT_TRUE(pair.node.feed(record).ended);
 }
 
 TEST(ControlChannel, AnOwnRecordReflectedEnds) {
     Pair pair;
-    EXPECT_TRUE(pair.client.feed(*pair.client.seal({Kind::ping, 1})).ended);
+    EXPECT_TRUE(pair.client.feed(*pair.client.seal({.kind = Kind::ping, .token = 1})).ended);
 }
 
 TEST(ControlChannel, CloseNotifyEndsAfterWhatCameBefore) {
@@ -88,8 +89,8 @@ TEST(ControlChannel, CloseNotifyEndsAfterWhatCameBefore) {
     wire::DirectionKey key = wire::control_key(shared.ctl_client, shared.suite);
     crypto::Aead aead;
     aead.expand(key.suite, key.key_bytes());
-    Record ping{};
-    ASSERT_GT(wire::seal_control_record(aead, key, ping, {Kind::ping, 5}), 0u);
+    Record ping(wire::kControlRecordSize);
+    ASSERT_GT(wire::seal_control_record(aead, key, ping, {.kind = Kind::ping, .token = 5}), 0u);
     std::array<uint8_t, 64> alert{};
     const size_t size = wire::seal_record_copy(aead, key, alert, Bytes(wire::kCloseNotify), wire::ContentType::alert);
     std::vector<uint8_t> bytes(ping.begin(), ping.end());
@@ -97,6 +98,28 @@ TEST(ControlChannel, CloseNotifyEndsAfterWhatCameBefore) {
     const auto input = pair.node.feed(bytes);
     EXPECT_EQ(input.messages.size(), 1u);
     EXPECT_TRUE(input.ended);
+}
+
+TEST(ControlChannel, AMessageInARecordOfAnotherKindsSizeEnds) {
+    for (const ControlMessage& message :
+         {ControlMessage{.kind = Kind::ping, .token = 5},
+          ControlMessage{.kind = Kind::ask_policy, .token = 5, .target = *wire::Target::from_name("a.example", 80)}}) {
+        Pair pair;
+        const wire::SessionSecrets shared = secrets();
+        wire::DirectionKey key = wire::control_key(shared.ctl_client, shared.suite);
+        crypto::Aead aead;
+        aead.expand(key.suite, key.key_bytes());
+        std::array<uint8_t, 100> content{};
+        const size_t content_size = wire::encode_control_message(content, message);
+        Record record(wire::kControlRecordSize + wire::kControlRecordSizeMax - message.record_size());
+        ASSERT_EQ(
+            wire::seal_record_copy(aead, key, record, Bytes(content).first(content_size), wire::ContentType::control,
+                                   record.size() - wire::kRecordOverhead - content_size),
+            record.size());
+        const auto input = pair.node.feed(record);
+        EXPECT_TRUE(input.ended);
+        EXPECT_TRUE(input.messages.empty());
+    }
 }
 
 TEST(ControlChannel, AHugeRecordEndsAtItsHeader) {

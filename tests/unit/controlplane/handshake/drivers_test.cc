@@ -54,7 +54,6 @@ protected:
         settings.credentials.network_key = network_keys(key);
         settings.credentials.suites = {crypto::Suite::chacha20_poly1305};
         if (addresses.empty()) addresses.push_back({wire::Target(*wire::Endpoint::parse("192.0.2.1:4000"))});
-        settings.nodes.push_back({identity(node_id).public_key, addresses, std::nullopt});
         settings.health = seconds(30);
         settings.timeout = seconds(10);
         client_.emplace(
@@ -66,8 +65,20 @@ protected:
                 else
                     done(resolved_);
             },
-            [this] { ++changes_; });
+            ClientDriver::Hooks{
+                .on_change = [this] { ++changes_; },
+                .on_node = [this](uint32_t node,
+                                  ClientDriver::NodeEvent event) { events_.emplace_back(node, event); }});
+        client_->set_nodes({spec(0, node_id, {{.via = {}, .addrs = std::move(addresses)}})}, now());
         client_->start(now());
+    }
+
+    [[nodiscard]] static NodeSpec spec(uint32_t number, uint8_t node_id, std::vector<NodePath> paths) {
+        NodeSpec made;
+        made.number = number;
+        made.id = identity(node_id).public_key;
+        made.paths = std::move(paths);
+        return made;
     }
 
     [[nodiscard]] static Instant now() { return EventLoop::now(); }
@@ -88,6 +99,7 @@ protected:
                 dialled_.push_back(from_ring(connect.address).format());
                 ring::ControlOpened opened{};
                 opened.connection = connect.connection;
+                opened.at = ring::kNoNode;
                 opened.error = refuse_connects_ ? ECONNREFUSED : 0;
                 if (!refuse_connects_)
                     links_[connect.connection] = {++next_node_connection_, command.engine, {}, false};
@@ -206,6 +218,7 @@ protected:
     bool refuse_connects_ = false;
     bool tamper_msg1_ = false;
     int changes_ = 0;
+    std::vector<std::pair<uint32_t, ClientDriver::NodeEvent>> events_;
 };
 
 TEST_F(World, AHandshakeInstallsTheSameSessionOnBothSides) {

@@ -76,6 +76,24 @@ protected:
     std::string fault_;
 };
 
+TEST_F(LinkTest, DepthsAreMessagesThatWait) {
+    EXPECT_EQ(link_->depths(1).commands, 0u);
+    for (uint64_t id = 1; id <= 3; ++id) send_remove(1, id);
+    EXPECT_EQ(link_->depths(1).commands, 3u);
+    EXPECT_EQ(link_->depths(0).commands, 0u);
+    uint64_t next = 1;
+    EXPECT_EQ(take(1, next), 3u);
+    EXPECT_TRUE(commands_[1]->prepare_to_sleep());  // gives the slots back
+    EXPECT_EQ(link_->depths(1).commands, 0u);
+    // Whatever the other plane writes there, it is a number of slots.
+    ring::RingSection& events = region_.engine(1).events;
+    events.tail.value.store(~uint64_t{0});
+    EXPECT_EQ(link_->depths(1).events, ring::kSlotsPerRing);
+    events.tail.value.store(5);
+    events.head.value.store(6);
+    EXPECT_EQ(link_->depths(1).events, 0u);
+}
+
 TEST_F(LinkTest, CommandsArriveInOrderAndFlushIsImmediate) {
     for (uint64_t id = 1; id <= 10; ++id) send_remove(1, id);
     bool flushed = false;

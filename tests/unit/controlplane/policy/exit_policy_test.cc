@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "common/ring/codec.h"
+#include "dataplane/exit/policy.h"
 
 namespace qanat::controlplane {
 namespace {
@@ -151,6 +152,36 @@ TEST(ExitPolicy, PartsAreWholeAndValid) {
         }
         EXPECT_EQ(next, count);
     }
+}
+
+TEST(ExitPolicy, ATargetIsDeniedOnlyIfNoneOfItsAddressesMayBeDialled) {
+    const auto rules = make_policy_rules({.allow = {.blocks = {block("10.1.0.0/16")}}, .deny = {}}, kOwn);
+    const struct {
+        std::vector<wire::IpAddress> addresses;
+        bool allowed;
+        const char* text;
+    } kTable[] = {
+        {{ip("1.1.1.1")}, true, "allowed: no rule matches"},
+        {{ip("10.1.2.3")}, true, "allowed by exit_policy.allow[0] 10.1.0.0/16"},
+        {{ip("10.2.0.1")}, false, "denied by built-in rule 10.0.0.0/8"},
+        {{ip("10.2.0.1"), ip("1.1.1.1")}, true, "allowed: no rule matches"},
+        {{ip("::1"), ip("10.2.0.1")}, false, "denied by built-in rule ::1/128"},
+        {{ip("203.0.113.7")}, false, "denied: the exit's own address"},
+    };
+    for (const auto& row : kTable) {
+        SCOPED_TRACE(row.text);
+        const PolicyVerdict verdict = judge_target(rules, row.addresses);
+        EXPECT_EQ(verdict.allowed, row.allowed);
+        EXPECT_EQ(describe_rule(verdict.rule), row.text);
+    }
+}
+
+TEST(ExitPolicy, ARuleIsDescribedInTheEnginesWords) {
+    const auto rules = make_policy_rules({.allow = {.private_ranges = true, .blocks = {block("2001:db8:1::/48")}},
+                                          .deny = {.blocks = {block("0.0.0.0/0"), block("1.2.3.4")}}},
+                                         kOwn);
+    EXPECT_EQ(describe_rule(nullptr), dataplane::describe(nullptr).text());
+    for (const PolicyRule& rule : rules) EXPECT_EQ(describe_rule(&rule), dataplane::describe(rule).text());
 }
 
 }  // namespace

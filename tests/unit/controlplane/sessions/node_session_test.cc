@@ -12,6 +12,7 @@ using ring::HopStage;
 using ring::HopState;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using Action = NodeSession::Action;
@@ -73,6 +74,7 @@ TEST_F(NodeSessionTest, RetriesWithBackOff) {
     }
     // A success resets it.
     (void)session_.attempt_succeeded(now_, kLifetime, 1);
+    (void)session_.pong(now_, 1);
     (void)session_.control_lost(now_, "gone");
     (void)session_.attempt_failed(now_, "refused", 0);
     now_ += milliseconds(200);
@@ -81,15 +83,29 @@ TEST_F(NodeSessionTest, RetriesWithBackOff) {
 
 TEST_F(NodeSessionTest, ALostControlConnectionMeansAtOnceAgain) {
     bring_up();
-    EXPECT_THAT(session_.control_lost(now_, "gone"), ElementsAre(Action::drop_session, Action::begin_attempt));
+    EXPECT_THAT(session_.control_lost(now_, "gone"), ElementsAre(Action::lose_session, Action::begin_attempt));
     EXPECT_EQ(session_.state(), State::connecting);
     EXPECT_EQ(session_.hop_state(now_), HopState::connecting);
     EXPECT_THAT(session_.control_lost(now_, "gone"), IsEmpty());
 }
 
+TEST_F(NodeSessionTest, ANodeThatEndsEverySessionBeforeItsFirstPongIsLeftAlone) {
+    (void)session_.start(now_);
+    Duration waited{};
+    for (int round = 0; round < 5; ++round) {
+        ASSERT_THAT(session_.attempt_succeeded(now_, kLifetime, 1), Contains(Action::adopt_session));
+        EXPECT_THAT(session_.control_lost(now_, "gone"), ElementsAre(Action::lose_session));
+        EXPECT_EQ(session_.state(), State::down);
+        const Instant lost = now_;
+        while (tick().empty()) now_ += milliseconds(10);
+        EXPECT_GT(now_ - lost, waited) << "longer from time to time";
+        waited = std::chrono::duration_cast<Duration>(now_ - lost);
+    }
+}
+
 TEST_F(NodeSessionTest, PingsOnTheIntervalAndLosesTheNodeWithoutPong) {
     bring_up();
-    now_ += seconds(30) - milliseconds(1);
+    now_ = kStart + seconds(30) - milliseconds(1);
     EXPECT_THAT(tick(), IsEmpty());
     now_ += milliseconds(1);
     EXPECT_THAT(session_.tick(now_, 77), ElementsAre(Action::send_ping));
@@ -97,8 +113,9 @@ TEST_F(NodeSessionTest, PingsOnTheIntervalAndLosesTheNodeWithoutPong) {
     EXPECT_THAT(session_.pong(now_, 76), IsEmpty());  // not the one we wait for
     now_ += seconds(10) - milliseconds(1);
     EXPECT_THAT(tick(), IsEmpty());
+    EXPECT_EQ(session_.probes_lost(), 0u);
     now_ += milliseconds(1);
-    EXPECT_THAT(tick(), ElementsAre(Action::drop_session, Action::begin_attempt));
+    EXPECT_THAT(tick(), ElementsAre(Action::lose_session, Action::begin_attempt));
 }
 
 TEST_F(NodeSessionTest, RenewsAtThreeQuartersOfTheLifetime) {
@@ -126,16 +143,16 @@ TEST_F(NodeSessionTest, AFailedRenewalKeepsTheSessionUntilItExpires) {
     EXPECT_EQ(session_.state(), State::up);
     EXPECT_EQ(session_.hop_state(now_), HopState::up);
     now_ += milliseconds(200);
-    EXPECT_THAT(tick(), testing::Contains(Action::begin_attempt));
+    EXPECT_THAT(tick(), Contains(Action::begin_attempt));
     now_ = kStart + kLifetime;
-    EXPECT_THAT(tick(), ElementsAre(Action::drop_session));  // the attempt on its way goes on
+    EXPECT_THAT(tick(), ElementsAre(Action::leave_session));  // the attempt on its way goes on
     EXPECT_EQ(session_.state(), State::connecting);
     EXPECT_THAT(session_.attempt_succeeded(now_, kLifetime, 2), ElementsAre(Action::adopt_session, Action::send_ping));
 }
 
 TEST_F(NodeSessionTest, DrainingLeavesThePlanAndLooksAgainLater) {
     bring_up();
-    EXPECT_THAT(session_.draining(now_), ElementsAre(Action::drop_session));
+    EXPECT_THAT(session_.draining(now_), ElementsAre(Action::leave_session));
     EXPECT_EQ(session_.state(), State::down);
     EXPECT_EQ(session_.hop_state(now_), std::nullopt);
     now_ += NodeSession::kDrainingWait;
@@ -146,7 +163,7 @@ TEST_F(NodeSessionTest, DrainingWhileRenewingCancelsTheAttempt) {
     bring_up();
     now_ = kStart + seconds(2700);
     (void)tick();
-    EXPECT_THAT(session_.draining(now_), ElementsAre(Action::cancel_attempt, Action::drop_session));
+    EXPECT_THAT(session_.draining(now_), ElementsAre(Action::cancel_attempt, Action::leave_session));
 }
 
 TEST_F(NodeSessionTest, FailedConnectsMakeTheNodeSuspect) {
@@ -163,7 +180,7 @@ TEST_F(NodeSessionTest, FailedConnectsMakeTheNodeSuspect) {
         EXPECT_THAT(session_.hop_failed(now_, stage, ECONNREFUSED, 0, 9), IsEmpty());
         now_ += NodeSession::kProbeInterval;
         EXPECT_THAT(session_.hop_failed(now_, stage, ECONNREFUSED, 0, 9), ElementsAre(Action::begin_attempt));
-        EXPECT_THAT(session_.attempt_failed(now_, "refused", 0), ElementsAre(Action::drop_session));
+        EXPECT_THAT(session_.attempt_failed(now_, "refused", 0), ElementsAre(Action::lose_session));
         EXPECT_EQ(session_.state(), State::down);
     }
 }
@@ -175,7 +192,7 @@ TEST_F(NodeSessionTest, OwnTroubleAndTargetsAreNotTheNodesFault) {
     for (const uint8_t status : std::initializer_list<uint8_t>{1, 2, 5, 11})
         EXPECT_THAT(session_.hop_failed(now_, HopStage::response, 0, status, 9), IsEmpty());
     EXPECT_EQ(session_.hop_state(now_), HopState::up);
-    EXPECT_THAT(session_.hop_failed(now_, HopStage::response, 0, 12, 9), ElementsAre(Action::drop_session));
+    EXPECT_THAT(session_.hop_failed(now_, HopStage::response, 0, 12, 9), ElementsAre(Action::leave_session));
 }
 
 TEST_F(NodeSessionTest, ASlowResponseIsAskedAbout) {
@@ -185,7 +202,90 @@ TEST_F(NodeSessionTest, ASlowResponseIsAskedAbout) {
     EXPECT_THAT(session_.hop_failed(now_, HopStage::response, ETIMEDOUT, 0, 43), IsEmpty());
     EXPECT_EQ(session_.hop_state(now_), HopState::up);
     now_ += NodeSession::kSuspectPingTimeout;
-    EXPECT_THAT(tick(), ElementsAre(Action::drop_session, Action::begin_attempt));
+    EXPECT_THAT(tick(), ElementsAre(Action::lose_session, Action::begin_attempt));
+}
+
+TEST_F(NodeSessionTest, APongIsDueBeforeTheNextPing) {
+    const struct {
+        Duration health;
+        Duration timeout;
+        Duration round_trip;
+        Duration patience;
+    } kTable[] = {{seconds(1), seconds(10), milliseconds(5), seconds(1)},
+                  {seconds(30), seconds(10), milliseconds(5), seconds(10)},
+                  {milliseconds(100), seconds(10), milliseconds(5), milliseconds(100)},
+                  // Far away is not stopped.
+                  {milliseconds(100), seconds(10), milliseconds(300), milliseconds(1200)},
+                  {milliseconds(100), seconds(1), milliseconds(300), seconds(1)}};
+    for (const auto& row : kTable) {
+        session_ = NodeSession({.health = row.health, .timeout = row.timeout});
+        now_ = kStart;
+        (void)session_.start(now_);
+        (void)session_.attempt_succeeded(now_, kLifetime, 1);
+        now_ += row.round_trip;
+        (void)session_.pong(now_, 1);
+        now_ = std::max(now_, kStart + row.health);
+        ASSERT_THAT(session_.tick(now_, 2), ElementsAre(Action::send_ping));
+        now_ += row.patience - milliseconds(1);
+        EXPECT_THAT(tick(), IsEmpty());
+        now_ += milliseconds(1);
+        EXPECT_THAT(tick(), ElementsAre(Action::lose_session, Action::begin_attempt));
+        EXPECT_EQ(session_.probes_sent(), 2u);
+        EXPECT_EQ(session_.probes_lost(), 1u);
+    }
+}
+
+TEST_F(NodeSessionTest, ABetterPathIsLookedForWhileTheSessionServes) {
+    for (const uint64_t random : {uint64_t{0}, uint64_t{15'000}, uint64_t{30'000}, UINT64_MAX}) {
+        session_ = NodeSession({.health = seconds(300), .timeout = seconds(10)});
+        now_ = kStart;
+        bring_up();
+        session_.set_improvable(true, now_, random);
+        const auto due = session_.deadline(now_);
+        ASSERT_TRUE(due.has_value());
+        EXPECT_GE(*due - now_, NodeSession::kImproveMin);
+        EXPECT_LE(*due - now_, 2 * NodeSession::kImproveMin);
+        now_ = *due;
+        EXPECT_THAT(tick(), ElementsAre(Action::begin_attempt));
+        EXPECT_TRUE(session_.improving());
+        EXPECT_EQ(session_.hop_state(now_), HopState::up);
+        EXPECT_THAT(session_.attempt_failed(now_, "refused", 0), IsEmpty());
+        EXPECT_EQ(session_.state(), State::up);
+        EXPECT_EQ(session_.failures(), 0u);
+        EXPECT_TRUE(session_.last_error().empty());
+        session_.hurry(now_);
+        EXPECT_THAT(tick(), ElementsAre(Action::begin_attempt));
+        // The session is lost meanwhile: an attempt over some paths only is not enough then.
+        EXPECT_THAT(session_.control_lost(now_, "gone"),
+                    ElementsAre(Action::lose_session, Action::cancel_attempt, Action::begin_attempt));
+        EXPECT_FALSE(session_.improving());
+    }
+}
+
+TEST_F(NodeSessionTest, ALostPathAndARemovedOne) {
+    bring_up();
+    EXPECT_THAT(session_.path_lost(now_, "relay"), ElementsAre(Action::leave_session, Action::begin_attempt));
+    (void)session_.attempt_succeeded(now_, kLifetime, 1);
+    EXPECT_THAT(session_.path_removed(now_), ElementsAre(Action::begin_attempt));
+    EXPECT_EQ(session_.hop_state(now_), HopState::connecting);
+    EXPECT_THAT(session_.attempt_failed(now_, "refused", 0), ElementsAre(Action::lose_session));
+    EXPECT_THAT(session_.path_removed(now_), IsEmpty());
+    session_.hurry(now_);
+    EXPECT_THAT(tick(), ElementsAre(Action::begin_attempt));
+}
+
+TEST_F(NodeSessionTest, AnotherPathIsMeasuredAnew) {
+    bring_up();
+    EXPECT_EQ(session_.latency(), std::chrono::microseconds(5000));
+    (void)session_.path_removed(now_);
+    (void)session_.attempt_succeeded(now_, kLifetime, 2, true);
+    now_ += milliseconds(80);
+    (void)session_.pong(now_, 2);
+    EXPECT_EQ(session_.latency(), std::chrono::microseconds(80'000));
+    EXPECT_EQ(session_.settled_latency(), std::chrono::microseconds(80'000));
+    session_.round_trip(std::chrono::microseconds(72'000));
+    EXPECT_EQ(session_.latency(), std::chrono::microseconds(79'000));
+    EXPECT_EQ(session_.settled_latency(), std::chrono::microseconds(80'000)) << "it stands still";
 }
 
 TEST_F(NodeSessionTest, TheDataPlaneTakesEverythingWithIt) {
@@ -224,7 +324,8 @@ TEST_F(NodeSessionTest, RandomWalkKeepsTheOwnersView) {
                 case Action::replace_session:
                     ASSERT_TRUE(session);
                     break;
-                case Action::drop_session:
+                case Action::lose_session:
+                case Action::leave_session:
                     ASSERT_TRUE(session);
                     session = false;
                     break;
@@ -237,7 +338,7 @@ TEST_F(NodeSessionTest, RandomWalkKeepsTheOwnersView) {
     apply(session_.start(now_));
     for (int step = 0; step < 20000 && !HasFatalFailure(); ++step) {
         now_ += milliseconds(draw(4000));
-        switch (draw(8)) {
+        switch (draw(11)) {
             case 0:
                 if (!attempt) break;
                 attempt = false;
@@ -265,6 +366,16 @@ TEST_F(NodeSessionTest, RandomWalkKeepsTheOwnersView) {
                 session_.data_plane_lost(now_);
                 session = attempt = false;
                 apply(session_.start(now_));
+                break;
+            case 7:
+                session_.set_improvable(draw(2) == 0, now_, draw(100'000));
+                session_.hurry(now_);
+                break;
+            case 8:
+                apply(session_.path_lost(now_, "x"));
+                break;
+            case 9:
+                apply(draw(2) == 0 ? session_.path_removed(now_) : session_.check(now_, draw(1000)));
                 break;
             default:
                 apply(session_.tick(now_, draw(1000)));

@@ -138,5 +138,37 @@ TEST_F(SessionTableTest, ClearNamesAll) {
     EXPECT_THAT(table_.expire(kStart + kLifetime), IsEmpty());
 }
 
+TEST_F(SessionTableTest, SomebodyIsHereWithAConfirmedSessionAndAnOpenConnection) {
+    EXPECT_FALSE(table_.is_here(client(1)));
+    open(1, 1, kStart);
+    EXPECT_FALSE(table_.is_here(client(1)));
+    table_.confirm(1);
+    EXPECT_TRUE(table_.is_here(client(1)));
+    EXPECT_FALSE(table_.is_here(client(2)));
+    table_.control_closed(1, kStart);
+    EXPECT_FALSE(table_.is_here(client(1)));
+    // A renewed session takes the place of the one before.
+    open(2, 1, kStart);
+    table_.confirm(2);
+    EXPECT_TRUE(table_.is_here(client(1)));
+}
+
+TEST_F(SessionTableTest, EverySessionCanBeLookedAt) {
+    table_.insert(7, client(2), kStart, kLifetime,
+                  {.peer = *wire::Endpoint::parse("192.0.2.1:5"), .suite = crypto::Suite::chacha20_poly1305});
+    open(8, 1, kStart + seconds(1));
+    open(9, 2, kStart + seconds(2));
+    table_.confirm(9);
+    const auto views = table_.views();
+    ASSERT_EQ(views.size(), 3u);
+    EXPECT_EQ(views[0].client, client(1));
+    EXPECT_EQ(views[1].client, client(2));
+    EXPECT_EQ(views[1].made, kStart);
+    EXPECT_EQ(views[1].origin.peer.format(), "192.0.2.1:5");
+    EXPECT_EQ(views[1].origin.suite, crypto::Suite::chacha20_poly1305);
+    EXPECT_FALSE(views[1].confirmed);
+    EXPECT_TRUE(views[2].confirmed);
+}
+
 }  // namespace
 }  // namespace qanat::controlplane

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/engine/chunks.h"
+#include "dataplane/stream/services.h"
 
 namespace qanat::dataplane {
 namespace {
@@ -35,6 +36,18 @@ TEST(Shares, TwoDescriptorsAStreamInEachEnginesTable) {
     EXPECT_EQ(divide(limits(), 2, 1064, 4 * kGiB).streams, 1000u);
     EXPECT_EQ(divide(limits(), 1, 2064, 4 * kGiB).streams, 1000u);
     EXPECT_GE(divide(limits(), 1, 3, 4 * kGiB).streams, 1u);
+}
+
+TEST(Shares, ARelayHasPipesUnlessDescriptorsAreScarce) {
+    EXPECT_EQ(divide(limits(), 1, 100'000, 4 * kGiB).pipes, 0u);
+    EXPECT_EQ(divide(limits(), 1, 100'000, 4 * kGiB, true).pipes, 64u);
+    // Two for its inbox, an eighth for pipes, the rest for streams.
+    const Shares scarce = divide(limits(), 1, 64 + 2 + 480, 4 * kGiB, true);
+    EXPECT_EQ(scarce.pipes, 30u);
+    EXPECT_EQ(scarce.streams, 210u);
+    EXPECT_GE(divide(limits(), 64, 3, 4 * kGiB, true).streams, 1u);
+    EXPECT_EQ(divide(limits(), 2, 100'000, 4 * kGiB, true).memory_budget,
+              divide(limits(), 2, 100'000, 4 * kGiB).memory_budget + 2 * 64 * RelayRole::kPipeBytes);
 }
 
 TEST(Shares, BufferMemoryIsAQuarterOfTheMachineWithinBounds) {

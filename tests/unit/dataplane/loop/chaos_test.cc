@@ -238,7 +238,10 @@ class Chaos : public ::testing::TestWithParam<uint32_t> {};
 TEST_P(Chaos, NothingIsWrongAndNothingIsLeft) {
     constexpr size_t kActors = 20;
     const uint32_t chunks = GetParam() % 2 == 0 ? 12 : 80;
+    const uint32_t pool_max = GetParam() == 1 ? 0 : 8;
     EnginePair pair(crypto::Suite::aes_128_gcm, testing::small_limits(), chunks);
+    pair.client.tell(
+        ring::Settings{.stream_events = 0, .zero = {}, .pool_max = pool_max, .pool_min_rtt_us = 0, .zero2 = 0});
     UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in address = ::qanat::testing::loopback_address(0);
     socklen_t size = sizeof address;
@@ -268,8 +271,8 @@ TEST_P(Chaos, NothingIsWrongAndNothingIsLeft) {
     for (const auto end = Clock::now() + 4s; Clock::now() < end;) {
         std::this_thread::sleep_for(40ms);
         pair.install_session(++session);
-        pair.client.tell(ring::RemoveSession{.session_id = session - 1});
-        if (session >= 1005) pair.exit.tell(ring::RemoveSession{.session_id = session - 4});
+        pair.client.tell(ring::RemoveSession{.session_id = session - 1, .node_lost = 0, .zero = {}});
+        if (session >= 1005) pair.exit.tell(ring::RemoveSession{.session_id = session - 4, .node_lost = 0, .zero = {}});
     }
     over = true;
     for (std::thread& thread : applications) thread.join();
@@ -277,6 +280,7 @@ TEST_P(Chaos, NothingIsWrongAndNothingIsLeft) {
     for (std::thread& thread : targets) thread.join();
     listener.reset();
 
+    EXPECT_EQ(pair.client.counters().pool_hits > 0, pool_max > 0);
     expect_nothing_left(pair.client, "client");
     expect_nothing_left(pair.exit, "exit");
     EXPECT_EQ(tally.wrong_bytes, 0u);

@@ -277,7 +277,7 @@ TEST(Engine, StreamsWithoutResponseMoveToTheNewSession) {
     EXPECT_EQ(stuck.receive(512).size(), 512u);
     pair.route_to(pair.tunnel_port);
     pair.install_session(1002);
-    pair.client.tell(ring::RemoveSession{.session_id = 1001});
+    pair.client.tell(ring::RemoveSession{.session_id = 1001, .node_lost = 0, .zero = {}});
     TestSocket target = listener.accept();
     EXPECT_EQ(app.receive(12).substr(0, 4), std::string("\x05\x00\x05\x00", 4));
 }

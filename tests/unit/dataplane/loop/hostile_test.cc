@@ -3,14 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <functional>
 #include <thread>
 
-#include "common/crypto/aead.h"
-#include "common/wire/preamble.h"
-#include "common/wire/stream_keys.h"
-#include "common/wire/stream_messages.h"
 #include "tests/support/engine_pair.h"
+#include "tests/support/raw_stream.h"
 #include "tests/support/sockets.h"
 #include "tests/support/streams.h"
 
@@ -21,13 +17,13 @@ using ::qanat::testing::TestListener;
 using ::qanat::testing::TestSocket;
 using testing::ended;
 using testing::EnginePair;
+using testing::eventually;
 using testing::LoneEngine;
 using testing::open_stream;
 using testing::Opened;
+using testing::RawStream;
 using testing::socks_request;
 using namespace std::chrono_literals;
-
-constexpr uint64_t kSession = 1001;  // the one that EnginePair installs
 
 // Sends until nothing was taken for 300 ms; returns how much was.
 size_t send_until_blocked(TestSocket& socket) {
@@ -42,14 +38,6 @@ size_t send_until_blocked(TestSocket& socket) {
     }
 }
 
-bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds within = 10s) {
-    for (const auto end = std::chrono::steady_clock::now() + within; std::chrono::steady_clock::now() < end;) {
-        if (condition()) return true;
-        std::this_thread::sleep_for(5ms);
-    }
-    return condition();
-}
-
 // Turns in half a second.
 uint64_t restlessness(LoneEngine& engine) {
     const uint64_t before = engine.counters().loops.load();
@@ -57,78 +45,6 @@ uint64_t restlessness(LoneEngine& engine) {
     return engine.counters().loops.load() - before;
 }
 constexpr uint64_t kRestful = 150;
-
-// A client of the tunnel protocol that this test drives byte by byte.
-class RawStream {
-public:
-    RawStream(EnginePair& pair, uint64_t number) : socket_(TestSocket::connect(pair.tunnel_port)) {
-        std::array<uint8_t, 32> secret;
-        secret.fill(static_cast<uint8_t>(kSession));
-        std::array<uint8_t, 32> header_key;
-        header_key.fill(0x5a);
-        wire::Random random;
-        random.fill(static_cast<uint8_t>(number * 7 + 1));
-        schedule_.emplace(crypto::Suite::aes_128_gcm, secret, kSession, number, random);
-        up_ = schedule_->client_to_node();
-        seal_.expand(up_.suite, up_.key_bytes());
-        preamble_.resize(wire::kClientPreambleSize);
-        wire::encode_client_preamble(std::span<uint8_t, wire::kClientPreambleSize>(
-                                         reinterpret_cast<uint8_t*>(preamble_.data()), wire::kClientPreambleSize),
-                                     header_key, random, kSession, number);
-    }
-
-    std::string record(const std::string& content, wire::ContentType type = wire::ContentType::data,
-                       size_t padding = 0) {
-        std::string out(wire::kRecordOverhead + content.size() + padding, '\0');
-        EXPECT_EQ(wire::seal_record_copy(seal_, up_, MutableBytes(reinterpret_cast<uint8_t*>(out.data()), out.size()),
-                                         as_bytes(content), type, padding),
-                  out.size());
-        return out;
-    }
-    std::string request(wire::RequestKind kind, uint16_t port = 0) {
-        wire::Request message{.kind = kind, .flags = 0, .target = {}};
-        if (kind == wire::RequestKind::connect)
-            message.target = wire::Target(wire::Endpoint{.ip = wire::IpAddress::v4(127, 0, 0, 1), .port = port});
-        std::array<uint8_t, wire::kRequestSizeMax> bytes;
-        const size_t size = wire::encode_request(bytes, message);
-        const std::string preamble = std::exchange(preamble_, {});
-        return preamble + record(std::string(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)),
-                                 wire::ContentType::control,
-                                 wire::padding_for(preamble.size(), size, wire::kRequestFlightMultiple));
-    }
-    // Status of the next RESPONSE; nothing when the node has closed.
-    std::optional<wire::StreamStatus> response() {
-        if (!answered_) {
-            std::string preamble = socket_.receive(wire::kNodePreambleSize);
-            if (preamble.size() < wire::kNodePreambleSize) return std::nullopt;
-            const auto node = wire::decode_node_preamble(std::span<const uint8_t, wire::kNodePreambleSize>(
-                reinterpret_cast<uint8_t*>(preamble.data()), wire::kNodePreambleSize));
-            down_ = schedule_->node_to_client(node->server_random);
-            open_.expand(down_.suite, down_.key_bytes());
-            answered_ = true;
-        }
-        std::string whole = socket_.receive(wire::kRecordHeaderSize);
-        if (whole.size() < wire::kRecordHeaderSize) return std::nullopt;
-        const size_t size = *wire::record_size(as_bytes(whole));
-        whole += socket_.receive(size - wire::kRecordHeaderSize);
-        const auto record =
-            wire::open_record(open_, down_, MutableBytes(reinterpret_cast<uint8_t*>(whole.data()), whole.size()));
-        if (!record) return std::nullopt;
-        const auto response = wire::decode_response(record->content);
-        return response ? std::optional(response->status) : std::nullopt;
-    }
-    TestSocket& socket() { return socket_; }
-
-private:
-    TestSocket socket_;
-    std::optional<wire::StreamKeySchedule> schedule_;
-    wire::DirectionKey up_;
-    wire::DirectionKey down_;
-    crypto::Aead seal_;
-    crypto::Aead open_;
-    std::string preamble_;
-    bool answered_ = false;
-};
 
 TEST(Hostile, AHalfClosedPeerThatDoesNotReadLeavesTheEngineAtRest) {
     EnginePair pair;
@@ -220,7 +136,7 @@ TEST(Hostile, HalfRecordsThatFillThePoolCanBeFinished) {
     std::vector<TestSocket> targets;
     std::vector<std::string> records;
     for (size_t i = 0; i < kStreams; ++i) {
-        streams.push_back(std::make_unique<RawStream>(pair, 5000 + i));
+        streams.push_back(std::make_unique<RawStream>(pair.tunnel_port, 5000 + i));
         streams[i]->socket().send(streams[i]->request(wire::RequestKind::connect, listener.port()));
         targets.push_back(listener.accept());
         ASSERT_EQ(streams[i]->response(), wire::StreamStatus::ok);
@@ -237,7 +153,7 @@ TEST(Hostile, HalfRecordsThatFillThePoolCanBeFinished) {
 TEST(Hostile, ARequestBehindAParkIsAnswered) {
     EnginePair pair;
     TestListener listener;
-    RawStream stream(pair, 5000);
+    RawStream stream(pair.tunnel_port, 5000);
     const std::string park = stream.request(wire::RequestKind::park);
     const std::string connect = stream.request(wire::RequestKind::connect, listener.port());
     const std::string data = stream.record("early");
@@ -249,7 +165,7 @@ TEST(Hostile, ARequestBehindAParkIsAnswered) {
 
 TEST(Hostile, ParkedStreamsDoNotHoldUpADrain) {
     EnginePair pair;
-    RawStream parked(pair, 5000);
+    RawStream parked(pair.tunnel_port, 5000);
     parked.socket().send(parked.request(wire::RequestKind::park));
     EXPECT_EQ(parked.response(), wire::StreamStatus::parked);
     pair.exit.tell(ring::Drain{});

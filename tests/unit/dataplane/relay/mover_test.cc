@@ -118,6 +118,7 @@ protected:
             if (end_after) ::shutdown(source.ends[0], SHUT_WR);
             run();
         }
+        if (result.move == Move::finished) ::shutdown(sink.ends[0], SHUT_WR);  // as the stream does
         result.clean_end = sink.ended();
         return result;
     }
@@ -199,6 +200,30 @@ TEST_F(MoverTest, NothingMayFollowCloseNotify) {
     const Opened result = opened(wire, {});
     EXPECT_EQ(result.move, Move::bad_record);
     EXPECT_EQ(result.text, "a");
+}
+
+TEST_F(MoverTest, AnEndMaySayThatTheTunnelIsParked) {
+    for (const bool parks : {false, true}) {
+        reset();
+        seal_.parks = parks;
+        const Opened result = opened(sealed("last", true), {});
+        EXPECT_EQ(result.text, "last");
+        EXPECT_EQ(result.move, Move::finished);
+        EXPECT_EQ(open_.parks, parks);
+    }
+}
+
+TEST_F(MoverTest, APassedOnKeyGoesOnWhereItWas) {
+    std::string wire = sealed("first", false);
+    const uint64_t tag = seal_.key_tag;
+    Lane next = seal_.pass_on();
+    EXPECT_EQ(seal_.key_tag, 0u);
+    EXPECT_EQ(seal_.key.sequence, 0u);
+    EXPECT_EQ(next.key_tag, tag);
+    EXPECT_EQ(next.bytes, 0u);
+    std::swap(seal_, next);
+    wire += sealed("second", false);
+    EXPECT_EQ(opened(wire, {}).text, "firstsecond");
 }
 
 TEST_F(MoverTest, AnAbortEndsAfterDelivery) {
