@@ -147,6 +147,17 @@ std::string IpAddress::format() const {
     return is_v4() ? format_v4(*this) : format_v6(*this);
 }
 
+bool IpAddress::is_loopback() const {
+    if (is_v4()) return bytes[0] == 127;
+    decltype(bytes) loopback{};
+    loopback.back() = 1;
+    return bytes == loopback;
+}
+
+bool IpAddress::is_wildcard() const {
+    return bytes == decltype(bytes){};
+}
+
 std::array<uint8_t, 16> IpAddress::mapped() const {
     if (!is_v4()) return bytes;
     std::array<uint8_t, 16> out;

@@ -40,6 +40,8 @@ struct IpAddress {
     [[nodiscard]] bool is_v4() const { return family == Family::v4; }
     [[nodiscard]] size_t size() const { return is_v4() ? 4 : 16; }
     [[nodiscard]] Bytes significant() const { return Bytes(bytes).first(size()); }
+    [[nodiscard]] bool is_loopback() const;                // 127.0.0.0/8, ::1: never leaves this host
+    [[nodiscard]] bool is_wildcard() const;                // 0.0.0.0, ::
     [[nodiscard]] std::array<uint8_t, 16> mapped() const;  // 16 bytes whatever the family: IPv4 as ::ffff:a.b.c.d
 
     friend bool operator==(const IpAddress&, const IpAddress&) = default;

@@ -43,11 +43,6 @@ ClientDriver::Settings peer_settings(const Config& config, const Keys& keys) {
     return settings;
 }
 
-bool is_wildcard(const wire::IpAddress& address) {
-    const Bytes bytes = address.significant();
-    return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
-}
-
 bool same_rules(const std::vector<ring::PolicyRule>& a, const std::vector<ring::PolicyRule>& b) {
     // No padding and no pointers: the bytes are the rule.
     return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0);
@@ -192,7 +187,7 @@ void NodeApp::on_listening() {
     for (const wire::Endpoint& address : surroundings_.addresses())
         listen += (listen.empty() ? "" : ",") + address.format();
     wire::Endpoint reachable = surroundings_.addresses().front();
-    if (is_wildcard(reachable.ip)) reachable.ip = best_public_address(own_);
+    if (reachable.ip.is_wildcard()) reachable.ip = best_public_address(own_);
     log_info(
         "ready",
         {{"node", encode_node_id(id_) + "@" + reachable.format()}, {"listen", listen}, {"network_key", fingerprint_}});

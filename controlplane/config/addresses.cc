@@ -266,15 +266,9 @@ Result<wire::Endpoint> parse_listen(std::string_view text, uint16_t default_port
     return endpoint;
 }
 
-bool is_loopback(const wire::IpAddress& ip) {
-    static const auto v4 = *wire::Cidr::parse("127.0.0.0/8");
-    static const auto v6 = *wire::Cidr::parse("::1/128");
-    return v4.contains(ip) || v6.contains(ip);
-}
-
 Result<wire::Endpoint> parse_loopback_listen(std::string_view text, uint16_t default_port) {
     auto endpoint = parse_listen(text, default_port);
-    if (endpoint && !is_loopback(endpoint->ip))
+    if (endpoint && !endpoint->ip.is_loopback())
         return fail(quoted(text) + " can be reached from other machines, and nothing here asks for a password: write " +
                     "127.0.0.1:" + std::to_string(endpoint->port) +
                     ", and let a proxy or a tunnel of your own reach it");

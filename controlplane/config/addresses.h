@@ -20,7 +20,6 @@ namespace qanat::controlplane {
 
 // The same, but a loopback address only: for what has no password, and must not be reached from other machines.
 [[nodiscard]] Result<wire::Endpoint> parse_loopback_listen(std::string_view text, uint16_t default_port);
-[[nodiscard]] bool is_loopback(const wire::IpAddress& ip);
 
 // What a stream would be opened to: "example.org:443", "192.0.2.1:22", "[2001:db8::1]:80". Both parts must be there.
 [[nodiscard]] Result<wire::Target> parse_target(std::string_view text);

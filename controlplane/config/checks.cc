@@ -9,7 +9,7 @@ namespace {
 
 bool crosses_networks_in_the_clear(const RedisAddress& redis) {
     if (redis.tls || !redis.unix_path.empty()) return false;
-    return redis.server.is_name() ? redis.server.name() != "localhost" : !is_loopback(redis.server.endpoint().ip);
+    return redis.server.is_name() ? redis.server.name() != "localhost" : !redis.server.endpoint().ip.is_loopback();
 }
 
 }  // namespace
@@ -26,7 +26,7 @@ Result<void> check_role(const Config& config, Role role) {
 
 std::vector<std::string> config_warnings(const Config& config, Role role) {
     std::vector<std::string> warnings;
-    if (role == Role::client && !is_loopback(config.server.listen.ip)) {
+    if (role == Role::client && !config.server.listen.ip.is_loopback()) {
         const std::string where =
             "the SOCKS listener " + config.server.listen.format() + " is reachable from other machines";
         if (!config.server.auth)
@@ -36,7 +36,8 @@ std::vector<std::string> config_warnings(const Config& config, Role role) {
             warnings.push_back(where + ", and SOCKS5 sends its password in the clear: listen on 127.0.0.1 if you can");
     }
     const auto& listen = config.node.listen;
-    const bool only_here = std::all_of(listen.begin(), listen.end(), [](const auto& at) { return is_loopback(at.ip); });
+    const bool only_here =
+        std::all_of(listen.begin(), listen.end(), [](const auto& at) { return at.ip.is_loopback(); });
     if (role == Role::node && config.node.relay_mode && only_here)
         warnings.push_back(
             "relay_mode is on but the node listens on loopback only: no other machine reaches this relay");

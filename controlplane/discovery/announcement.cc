@@ -30,11 +30,6 @@ bool is_hex_digit(char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
 }
 
-bool is_wildcard(const wire::IpAddress& ip) {
-    const Bytes bytes = ip.significant();
-    return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
-}
-
 bool is_version(std::string_view text) {
     return text.size() <= kAnnouncedTextSizeMax &&
            std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
@@ -47,7 +42,7 @@ bool is_region(std::string_view text) {
 }
 
 bool can_be_dialled(const NodeAddress& address) {
-    return address.target.port() != 0 && (address.target.is_name() || !is_wildcard(address.target.endpoint().ip));
+    return address.target.port() != 0 && (address.target.is_name() || !address.target.endpoint().ip.is_wildcard());
 }
 
 // What the format cannot say by itself.
@@ -161,10 +156,10 @@ std::vector<NodeAddress> addresses_to_announce(const std::vector<NodeAddress>& c
     for (const NodeAddress& address : configured) add(address);
     if (!configured.empty()) return addresses;
     for (const wire::Endpoint& listener : listening) {
-        if (!is_wildcard(listener.ip)) add({wire::Target(listener), NameFamily::any});
+        if (!listener.ip.is_wildcard()) add({wire::Target(listener), NameFamily::any});
         for (const wire::IpAddress& ip : own)
             // [::] listens on all addresses of both families.
-            if (is_wildcard(listener.ip) && (ip.is_v4() || !listener.ip.is_v4()))
+            if (listener.ip.is_wildcard() && (ip.is_v4() || !listener.ip.is_v4()))
                 add({wire::Target(wire::Endpoint{ip, listener.port}), NameFamily::any});
     }
     return addresses;

@@ -16,16 +16,12 @@ bool in_any(const wire::IpAddress& address, std::span<const std::string_view> bl
     });
 }
 
-bool is_loopback(const wire::IpAddress& address) {
-    return address == wire::IpAddress::parse("::1") || (address.is_v4() && address.bytes[0] == 127);
-}
-
 }  // namespace
 
 bool may_punch(const wire::Endpoint& peer, const wire::Endpoint& observed, std::span<const ring::PolicyRule> rules,
                std::span<const wire::IpAddress> own) {
     if (peer.port < kPunchPortMin || peer.ip.family != observed.ip.family) return false;
-    if (is_loopback(peer.ip) || in_any(peer.ip, undialable_blocks())) return false;
+    if (peer.ip.is_loopback() || in_any(peer.ip, undialable_blocks())) return false;
     if (in_any(peer.ip, private_blocks()) != in_any(observed.ip, private_blocks())) return false;
     if (std::find(own.begin(), own.end(), peer.ip) != own.end()) return false;
     const ring::PolicyRule* rule = find_policy_rule(rules, peer.ip);

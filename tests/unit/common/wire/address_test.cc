@@ -94,6 +94,21 @@ TEST(IpAddress, Rejects) {
     EXPECT_FALSE(IpAddress::parse(std::string(1000, '1')));
 }
 
+TEST(IpAddress, Loopback) {
+    for (const char* text : {"127.0.0.0", "127.0.0.1", "127.255.255.255", "::1", "::ffff:127.0.0.1"})
+        EXPECT_TRUE(IpAddress::parse(text)->is_loopback()) << text;
+    for (const char* text :
+         {"126.255.255.255", "128.0.0.0", "0.0.0.0", "::", "::2", "1::1", "::7f00:1", "::ffff:10.0.0.1"})
+        EXPECT_FALSE(IpAddress::parse(text)->is_loopback()) << text;
+}
+
+TEST(IpAddress, Wildcard) {
+    for (const char* text : {"0.0.0.0", "::", "::ffff:0.0.0.0"})
+        EXPECT_TRUE(IpAddress::parse(text)->is_wildcard()) << text;
+    for (const char* text : {"0.0.0.1", "1.0.0.0", "::1", "8000::"})
+        EXPECT_FALSE(IpAddress::parse(text)->is_wildcard()) << text;
+}
+
 TEST(IpAddress, MappedForm) {
     EXPECT_TRUE(std::ranges::equal(ip("1.2.3.4").mapped(), from_hex("00000000000000000000ffff01020304")));
     EXPECT_TRUE(std::ranges::equal(ip("2001:db8::1").mapped(), from_hex("20010db8000000000000000000000001")));
