@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <string_view>
 
 namespace qanat::dataplane {
 namespace {
@@ -20,6 +21,14 @@ constexpr int kKeepAliveProbes = 5;
 void set_option(int fd, int level, int name, int value) {
     // Options make things better, never correct: a kernel that refuses one changes nothing for the stream.
     (void)::setsockopt(fd, level, name, &value, sizeof value);
+}
+
+// What stays on this host loses nothing and shares no bottleneck: there is nothing to pace. Where the system's choice
+// is BBR, pacing every segment with a timer is half of what a byte costs here (docs/PERFORMANCE.md, section 3). Must
+// come before the connection is there, because a socket that once paces goes on; reno is in every kernel.
+void do_not_pace(int fd) {
+    constexpr std::string_view kAlgorithm = "reno";
+    (void)::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, kAlgorithm.data(), kAlgorithm.size());
 }
 
 IoResult result_of(ssize_t count) {
@@ -89,6 +98,7 @@ Connecting start_connect(const wire::Endpoint& to) {
     UniqueFd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return {UniqueFd(), errno, false};
     no_delay(fd.get());
+    if (to.ip.is_loopback()) do_not_pace(fd.get());
     const auto* const where = reinterpret_cast<const sockaddr*>(&address);
     if (::connect(fd.get(), where, size) == 0) return {std::move(fd), 0, true};
     if (errno != EINPROGRESS) return {UniqueFd(), errno, false};
@@ -167,8 +177,9 @@ Result<UniqueFd, int> listen_on(const wire::Endpoint& address, PortCheck check) 
         if (where.ss_family == AF_INET6) set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
         if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&where), size) != 0) return fail_with(errno);
         set_option(fd.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, kDeferAcceptS);
-        no_delay(fd.get());  // these two are inherited by what is accepted
+        no_delay(fd.get());  // this and what follows is inherited by what is accepted
         keep_alive(fd.get());
+        if (address.ip.is_loopback()) do_not_pace(fd.get());
         if (::listen(fd.get(), kListenBacklog) != 0) return fail_with(errno);
         return fd;
     };

@@ -75,6 +75,9 @@ void finish_on_close(int fd);
 // A listening socket that shares its port with the other engines' (SO_REUSEPORT). PortCheck::exclusive makes sure first
 // that nobody else listens there. The kernel hands a connection over when its first bytes are there, or after about a
 // second without any: in all our protocols the other side speaks first. The error is an errno value.
+//
+// Connections over loopback, accepted by a listener on it or made by start_connect, use no congestion control that
+// paces.
 enum class PortCheck : uint8_t { shared, exclusive };
 [[nodiscard]] Result<UniqueFd, int> listen_on(const wire::Endpoint& address, PortCheck check);
 

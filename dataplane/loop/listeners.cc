@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "dataplane/engine/socket.h"
@@ -33,29 +34,34 @@ Token Listeners::token(const Listener& listener) const {
 }
 
 void Listeners::open(const ring::Listen& command) {
+    const wire::Endpoint address = endpoint_from_ring(command.address);
+    const auto listening =
+        open_at(address, command.check_exclusive != 0 ? PortCheck::exclusive : PortCheck::shared, command);
     ring::ListenResult result{};
     result.listener = command.listener;
-    result.address = command.address;
-    Listener* free = nullptr;
-    for (Listener& listener : listeners_)
-        if (!listener.fd && free == nullptr) free = &listener;
-    if (free == nullptr) {
-        result.error = ENOBUFS;
-    } else {
-        const PortCheck check = command.check_exclusive != 0 ? PortCheck::exclusive : PortCheck::shared;
-        auto fd = listen_on(endpoint_from_ring(command.address), check);
-        if (fd) {
-            free->fd = std::move(*fd);
-            free->id = command.listener;
-            free->kind = command.kind;
-            if (command.kind == ring::ListenerKind::socks) reset_on_close(free->fd.get());  // of what is accepted
-            result.address = endpoint_to_ring(local_endpoint(free->fd.get()));
-            accept(*free);
-        } else {
-            result.error = fd.error();
-        }
+    result.address = listening ? endpoint_to_ring(*listening) : command.address;
+    result.error = listening ? 0 : listening.error();
+    // The kernel prefers the listener with the more special address. One that cannot be had is not missed.
+    if (listening && address.ip.is_wildcard()) {
+        (void)open_at({wire::IpAddress::v4(127, 0, 0, 1), listening->port}, PortCheck::shared, command);
+        if (!address.ip.is_v4())
+            (void)open_at({*wire::IpAddress::parse("::1"), listening->port}, PortCheck::shared, command);
     }
     services_.report(result);
+}
+
+Result<wire::Endpoint, int> Listeners::open_at(const wire::Endpoint& address, PortCheck check,
+                                               const ring::Listen& command) {
+    const auto free = std::ranges::find_if(listeners_, [](const Listener& listener) { return !listener.fd; });
+    if (free == listeners_.end()) return fail_with(ENOBUFS);
+    auto fd = listen_on(address, check);
+    if (!fd) return fail_with(fd.error());
+    free->fd = std::move(*fd);
+    free->id = command.listener;
+    free->kind = command.kind;
+    if (command.kind == ring::ListenerKind::socks) reset_on_close(free->fd.get());  // of what is accepted
+    accept(*free);
+    return local_endpoint(free->fd.get());
 }
 
 void Listeners::accept(Listener& listener) {

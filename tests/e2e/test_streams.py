@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import servers
-from harness import TIME_SCALE, address, resident_mib, wait_until
+from harness import TIME_SCALE, address, free_port, resident_mib, run, wait_until
 from servers import Forwarder, Target, full_listener, reset
 from socks5 import Connection, dial, request
 
@@ -469,3 +469,20 @@ def test_short_streams_one_after_the_other(proxy, echo):
             word = number.to_bytes(4, "big")
             app.send(word)
             assert app.receive(4) == word
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
+def test_nothing_is_paced_on_one_host(network, echo, host):
+    """BBR's timers double what a byte costs, and on loopback they are of no use; also behind a listener on everything."""
+    port = free_port()
+    node = network.node(listen=(host, port))
+    client = network.client(f"{node.id}@127.0.0.1:{port}")
+    with dial(client.socks, echo) as app:
+        app.send(b"x")
+        assert app.receive(1) == b"x"
+        for name, where in (("SOCKS", client.socks[1]), ("tunnel", port), ("target", echo[1])):
+            side = "dport" if name == "target" else "sport"
+            shown = run("ss", "-Htin", "state", "established", f"( {side} = :{where} )").stdout
+            details = [line for line in shown.splitlines() if line.startswith("\t")]
+            assert details, shown
+            assert all(line.startswith("\t reno ") for line in details), f"{name}: {shown}"
