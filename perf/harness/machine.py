@@ -109,6 +109,7 @@ def describe() -> dict:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(int(memory.group(1)) / 2**20, 1) if memory else 0,
         "kernel": platform.release(),
+        "congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         "virtual": "hypervisor" in Path("/proc/cpuinfo").read_text(errors="replace"),
         "mitigations_off": "mitigations=off" in Path("/proc/cmdline").read_text(errors="replace"),
         "commit": commit(),

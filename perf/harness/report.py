@@ -51,8 +51,8 @@ def render(document: dict) -> str:
              f"<meta name=viewport content='width=device-width'><style>{STYLE}</style>",
              "<h1>Qanat and its peers</h1>",
              f"<p class=faint>{escape(document['when'])} · {escape(about['cpu'])}, {about['cores']} cores"
-             f"{', virtual machine' if about['virtual'] else ''} · Linux {escape(about['kernel'])} · commit "
-             f"{escape(about['commit'])} · {document['settings']['rounds']} rounds</p>",
+             f"{', virtual machine' if about['virtual'] else ''} · Linux {escape(about['kernel'])}, "
+             f"{escape(about['congestion_control'])} · commit {escape(about['commit'])} · {document['settings']['rounds']} rounds</p>",
              "<p>Every system was measured by the same load generator, in turn, on one core of its own; both sides of a "
              "chain share that core. A ratio (×) is to HAProxy in TCP mode, one plain hop that copies and encrypts "
              "nothing. Every byte that arrived was checked.</p>"]

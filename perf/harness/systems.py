@@ -82,6 +82,16 @@ class System:
         raise NotImplementedError
 
 
+class Direct(System):
+    """No hop: the load generator's client and server, joined by loopback. The rest of every other round trip."""
+
+    name, title, kind = "direct", "no hop", "plain"
+    only = ("round-trip", "round-trip-spin")
+
+    def start(self, _site: Site) -> str:
+        return "direct"
+
+
 class HAProxy(System):
     name, title, programs, kind, quick = "haproxy-tcp", "HAProxy, TCP mode, copying", ("haproxy",), "plain", True
     splice = ""
@@ -298,24 +308,41 @@ class QanatRelay(QanatChain):
 
     def start(self, site: Site) -> str:
         ids = self.make_keys(site, "relay", "exit", "client")
-        tunnel, inside, socks = site.port(), site.port(), site.port()
-        relay = f"{ids['relay']}@127.0.0.1:{tunnel}"
-        site.start("relay", self.command(site, "relay", site.core, "--listen", f"127.0.0.1:{tunnel}", "--relay-mode"))
-        site.wait_port(tunnel)
+        inside, socks = site.port(), site.port()
+        exit_arguments, node = self.start_relay(site, ids, inside)
         own = QanatChain()  # without what is special about this relay
         site.assist("exit", own.command(site, "exit", site.loadgen_core, "--listen", f"127.0.0.1:{inside}",
-                                        "--connect-relay", relay, "--allow", "127.0.0.0/8"))
-        config = site.write("client.json", json.dumps({"nodes": [{"id": ids["exit"], "relay": relay}]}), 0o600)
+                                        "--allow", "127.0.0.0/8", *exit_arguments))
+        config = site.write("client.json", json.dumps({"nodes": [{"id": ids["exit"], **node}]}), 0o600)
         site.assist("client", own.command(site, "client", site.loadgen_core, "--socks", f"127.0.0.1:{socks}",
                                           "--config", config))
         self.wait_for_session(site, socks)
         return f"socks5=127.0.0.1:{socks}"
+
+    def start_relay(self, site: Site, ids: dict[str, str], _inside: int) -> tuple[list, dict]:
+        """What the exit has to be told of the relay, and the client."""
+        tunnel = site.port()
+        relay = f"{ids['relay']}@127.0.0.1:{tunnel}"
+        site.start("relay", self.command(site, "relay", site.core, "--listen", f"127.0.0.1:{tunnel}", "--relay-mode"))
+        site.wait_port(tunnel)
+        return ["--connect-relay", relay], {"relay": relay}
 
 
 class QanatRelayBusyPoll(QanatRelay):
     name, title, quick = "qanat-relay-busy-poll", "Qanat, relay alone, busy polling", False
     extra = ("--busy-poll",)
     only = ("bulk-down-4", "bulk-up-4", "round-trip")
+
+
+class QanatWithoutRelay(QanatRelay):
+    """Client and exit beside the load generator and no relay between them. A round trip is what those of `qanat-relay`
+    contain besides the relay's hop: the difference is the hop alone."""
+
+    name, title, quick = "qanat-without-relay", "Qanat, what surrounds the relay", False
+    only = ("round-trip",)
+
+    def start_relay(self, site: Site, ids: dict[str, str], inside: int) -> tuple[list, dict]:
+        return [], {"addrs": [f"127.0.0.1:{inside}"]}
 
 
 class QanatBusyPoll(QanatChain):
@@ -326,5 +353,5 @@ class QanatBusyPoll(QanatChain):
 
 
 ALL: list[type[System]] = [HAProxy, HAProxySplice, Microsocks, Dante, Shadowsocks, ShadowsocksAes, Stunnel, Spiped, Ssh,
-                           QanatChain, QanatBusyPoll, QanatRelay, QanatRelayBusyPoll]
+                           QanatChain, QanatBusyPoll, QanatRelay, QanatRelayBusyPoll, QanatWithoutRelay, Direct]
 REFERENCE = HAProxy.name

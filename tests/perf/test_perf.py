@@ -175,7 +175,7 @@ def test_the_report_is_one_file_that_loads_nothing():
     chosen = [systems.HAProxy(), systems.QanatChain()]
     results = made_up_results()
     page = report.render({
-        "when": "now", "machine": {"cpu": "<cpu>", "cores": 2, "virtual": True, "kernel": "6", "commit": "c"},
+        "when": "now", "machine": {"cpu": "<cpu>", "cores": 2, "virtual": True, "kernel": "6", "congestion_control": "cubic", "commit": "c"},
         "settings": {"rounds": 3}, "systems": {one.name: {"title": one.title, "kind": one.kind, "versions": []}
                                                for one in chosen},
         "summary": summary.summarise(results, chosen, [measurements.BY_NAME["bulk-down-4"]]),
