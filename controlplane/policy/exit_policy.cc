@@ -86,6 +86,13 @@ std::span<const std::string_view> private_blocks() {
     return kPrivateBlocks;
 }
 
+bool in_any(const wire::IpAddress& address, std::span<const std::string_view> blocks) {
+    return std::any_of(blocks.begin(), blocks.end(), [&address](std::string_view text) {
+        const auto block = wire::Cidr::parse(text);
+        return block && block->contains(address);
+    });
+}
+
 std::vector<PolicyRule> make_policy_rules(const ExitPolicyConfig& policy, std::span<const wire::IpAddress> own) {
     std::vector<PolicyRule> rules;
     size_t number = 0;

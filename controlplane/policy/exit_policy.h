@@ -25,6 +25,7 @@ namespace qanat::controlplane {
 // (translation prefixes such as 64:ff9b::/96 and 2002::/16 carry an IPv4 address).
 [[nodiscard]] std::span<const std::string_view> built_in_denies();
 [[nodiscard]] std::span<const std::string_view> private_blocks();
+[[nodiscard]] bool in_any(const wire::IpAddress& address, std::span<const std::string_view> blocks);
 
 // The whole ordered list. Rule numbers count from 0 per origin; those of own addresses follow the order given.
 // `own` may hold any addresses; those that a built-in rule denies anyway are kept (they make "denied by" exact).

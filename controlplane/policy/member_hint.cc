@@ -27,21 +27,11 @@ constexpr std::array<std::string_view, 16> kUndialable{
     "2002::/16",           // 6to4
 };
 
-bool in_block(const wire::IpAddress& address, std::string_view text) {
-    const auto block = wire::Cidr::parse(text);
-    return block && block->contains(address);
-}
-
-bool is_wildcard(const wire::IpAddress& address) {
-    const Bytes bytes = address.significant();
-    return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
-}
-
 bool is_own_listener(const wire::Endpoint& hint, std::span<const wire::Endpoint> listening,
                      std::span<const wire::IpAddress> own) {
-    const bool here = in_block(hint.ip, "127.0.0.0/8") || std::find(own.begin(), own.end(), hint.ip) != own.end();
+    const bool here = hint.ip.is_loopback() || std::find(own.begin(), own.end(), hint.ip) != own.end();
     return std::any_of(listening.begin(), listening.end(), [&](const wire::Endpoint& listener) {
-        return listener.port == hint.port && (listener.ip == hint.ip || (here && is_wildcard(listener.ip)));
+        return listener.port == hint.port && (listener.ip == hint.ip || (here && listener.ip.is_wildcard()));
     });
 }
 
@@ -53,10 +43,7 @@ std::span<const std::string_view> undialable_blocks() {
 
 bool may_dial_hint(const wire::Endpoint& hint, std::span<const ring::PolicyRule> rules,
                    std::span<const wire::Endpoint> listening, std::span<const wire::IpAddress> own) {
-    if (hint.port == 0) return false;
-    if (std::any_of(kUndialable.begin(), kUndialable.end(),
-                    [&hint](std::string_view block) { return in_block(hint.ip, block); }))
-        return false;
+    if (hint.port == 0 || in_any(hint.ip, kUndialable)) return false;
     const ring::PolicyRule* rule = find_policy_rule(rules, hint.ip);
     if (rule != nullptr && rule->origin == ring::PolicyOrigin::config && rule->action == ring::PolicyAction::deny)
         return false;

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -14,19 +15,13 @@ namespace qanat::controlplane {
 namespace {
 
 constexpr size_t kOwnAddressesMax = 1024;
-
-bool in_block(const wire::IpAddress& address, std::string_view text) {
-    const auto block = wire::Cidr::parse(text);
-    return block && block->contains(address);
-}
+constexpr std::array<std::string_view, 2> kLinkLocal = {"169.254.0.0/16", "fe80::/10"};
 
 // Smaller is better.
 int reach(const wire::IpAddress& address) {
-    if (in_block(address, "127.0.0.0/8") || in_block(address, "::1/128")) return 3;
-    if (in_block(address, "169.254.0.0/16") || in_block(address, "fe80::/10")) return 2;
-    for (const std::string_view block : built_in_denies())
-        if (in_block(address, block)) return 1;
-    return 0;
+    if (address.is_loopback()) return 3;
+    if (in_any(address, kLinkLocal)) return 2;
+    return in_any(address, built_in_denies()) ? 1 : 0;
 }
 
 }  // namespace

@@ -7,17 +7,6 @@
 #include "controlplane/policy/member_hint.h"
 
 namespace qanat::controlplane {
-namespace {
-
-bool in_any(const wire::IpAddress& address, std::span<const std::string_view> blocks) {
-    return std::any_of(blocks.begin(), blocks.end(), [&address](std::string_view text) {
-        const auto block = wire::Cidr::parse(text);
-        return block && block->contains(address);
-    });
-}
-
-}  // namespace
-
 bool may_punch(const wire::Endpoint& peer, const wire::Endpoint& observed, std::span<const ring::PolicyRule> rules,
                std::span<const wire::IpAddress> own) {
     if (peer.port < kPunchPortMin || peer.ip.family != observed.ip.family) return false;

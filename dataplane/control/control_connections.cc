@@ -8,12 +8,12 @@
 
 #include "common/crypto/random.h"
 #include "dataplane/engine/socket.h"
+#include "dataplane/engine/timers.h"
 #include "dataplane/stream/ring_endpoint.h"
 
 namespace qanat::dataplane {
 namespace {
 
-constexpr uint64_t kNsPerMs = 1'000'000;
 // When the ring to the control plane is (nearly) full: look again.
 constexpr uint64_t kRingRetryNs = 20 * kNsPerMs;
 constexpr uint32_t kRingReserve = 16;

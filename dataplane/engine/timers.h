@@ -7,6 +7,8 @@
 
 namespace qanat::dataplane {
 
+inline constexpr uint64_t kNsPerMs = 1'000'000;
+
 // Embedded in whatever wants to be woken. Must be disarmed before it goes away.
 struct Timer {
     Timer() = default;

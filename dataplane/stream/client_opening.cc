@@ -11,6 +11,7 @@
 #include "common/crypto/random.h"
 #include "common/wire/stream_messages.h"
 #include "dataplane/engine/socket.h"
+#include "dataplane/engine/timers.h"
 #include "dataplane/stream/first_flight.h"
 #include "dataplane/stream/ring_endpoint.h"
 
@@ -29,7 +30,6 @@ constexpr uint64_t kHopTimeoutMinNs = 1'000'000'000;
 // round trip, whatever its target does; without that the stream goes on with a connection of its own.
 constexpr uint64_t kParkedAnswerNs = 1'500'000'000;
 constexpr uint8_t kStaleMax = 2;
-constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kNsPerUs = 1'000;
 
 std::span<const ring::Via> relays_of(const ring::PlanHop& hop) {

@@ -7,6 +7,7 @@
 
 #include "common/wire/stream_messages.h"
 #include "dataplane/engine/socket.h"
+#include "dataplane/engine/timers.h"
 #include "dataplane/stream/ring_endpoint.h"
 
 namespace qanat::dataplane {
@@ -14,7 +15,6 @@ namespace {
 
 using wire::StreamStatus;
 
-constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kParkedTimeoutNs = 600'000 * kNsPerMs;
 constexpr uint8_t kHandshakeFirstByte = 0x01;
 

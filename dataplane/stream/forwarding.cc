@@ -10,6 +10,7 @@
 
 #include "dataplane/engine/inbox.h"
 #include "dataplane/engine/socket.h"
+#include "dataplane/engine/timers.h"
 #include "dataplane/stream/ring_endpoint.h"
 
 namespace qanat::dataplane {
@@ -19,7 +20,6 @@ using ring::EndReason;
 using wire::Reason;
 using wire::StreamStatus;
 
-constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kConnectionWaitNs = 5'000 * kNsPerMs;
 // The control plane gives up earlier by itself.
 constexpr uint64_t kAnswerWaitNs = 15'000 * kNsPerMs;

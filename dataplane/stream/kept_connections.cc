@@ -8,13 +8,13 @@
 
 #include "common/crypto/random.h"
 #include "dataplane/engine/socket.h"
+#include "dataplane/engine/timers.h"
 #include "dataplane/stream/first_flight.h"
 #include "dataplane/stream/ring_endpoint.h"
 
 namespace qanat::dataplane {
 namespace {
 
-constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kMakeTimeoutNs = 5'000 * kNsPerMs;
 // A connection that is used soon does not need it.
 constexpr uint64_t kKeepAliveAfterNs = 10'000 * kNsPerMs;

@@ -8,12 +8,12 @@
 
 #include "common/crypto/random.h"
 #include "dataplane/engine/socket.h"
+#include "dataplane/engine/timers.h"
 #include "dataplane/stream/ring_endpoint.h"
 
 namespace qanat::dataplane {
 namespace {
 
-constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint64_t kObserveTimeNs = 3'000 * kNsPerMs;
 constexpr uint64_t kPeerTimeNs = 6'000 * kNsPerMs;
 // The kernel repeats a SYN after 1 and 3 s: a first one that came too early is made good within this time.

@@ -5,14 +5,13 @@
 #include <cstring>
 
 #include "dataplane/engine/socket.h"
+#include "dataplane/engine/timers.h"
 #include "dataplane/stream/ring_endpoint.h"
 
 namespace qanat::dataplane {
 namespace {
 
 using wire::StreamStatus;
-
-constexpr uint64_t kNsPerMs = 1'000'000;
 
 ring::EndReason reason_for(StreamStatus status) {
     switch (status) {
