@@ -1,6 +1,7 @@
 #include "controlplane/handshake/client_attempt.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -32,6 +33,14 @@ std::string relay_refusal(uint8_t status) {
 }
 
 }  // namespace
+
+uint64_t draw_u64(const RandomBytes& random) {
+    std::array<uint8_t, 8> bytes{};
+    random(bytes);
+    uint64_t value = 0;
+    std::memcpy(&value, bytes.data(), sizeof value);
+    return value;
+}
 
 ClientAttempt::ClientAttempt(const Context& context, const PublicKey& node, std::vector<NodePath> paths,
                              Duration timeout, uint32_t engine, uint64_t connection_prefix, Handlers handlers)

@@ -21,6 +21,8 @@
 namespace qanat::controlplane {
 
 using RandomBytes = std::function<void(MutableBytes)>;
+// For tokens and jitter.
+[[nodiscard]] uint64_t draw_u64(const RandomBytes& random);
 
 // Looks a node's host name up; calls back once, possibly at once. An error is one line for a person.
 using NodeLookup = std::function<void(const std::string& name, NameFamily family,

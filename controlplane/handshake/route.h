@@ -41,4 +41,7 @@ public:
     [[nodiscard]] virtual std::string describe(uint32_t node) const = 0;
 };
 
+// "direct", or "via ID (address) → ID (address)", for people.
+[[nodiscard]] std::string describe_path(const RelayView& relays, std::span<const uint32_t> via);
+
 }  // namespace qanat::controlplane

@@ -518,7 +518,7 @@ TEST_F(World, RenewalKeepsTheOldSessionForAWhile) {
     EXPECT_EQ(all<ring::InstallSession>(client_log_).size(), 2 * kClientEngines);
     EXPECT_TRUE(all<ring::RemoveSession>(client_log_).empty());
     EXPECT_EQ(client_->sessions(), 2u);
-    client_->tick(EventLoop::now() + ClientDriver::kRetiredTime + seconds(1));
+    client_->tick(EventLoop::now() + InstalledSessions::kRetiredTime + seconds(1));
     run();
     const auto removed = all<ring::RemoveSession>(client_log_);
     ASSERT_EQ(removed.size(), kClientEngines);
