@@ -1,6 +1,5 @@
 #include "dataplane/stream/client_pool.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -10,7 +9,6 @@ namespace {
 using wire::StreamStatus;
 
 constexpr uint64_t kNsPerS = 1'000'000'000;
-constexpr uint64_t kTickNs = kNsPerS;
 // A node that does not park will not learn it soon; one that is full may have room again.
 constexpr uint64_t kRestUnsupportedNs = 600 * kNsPerS;
 constexpr uint64_t kRestFullNs = 30 * kNsPerS;
@@ -28,24 +26,12 @@ bool same_path(const KeptGroup& group, const ring::PlanHop& hop) {
 
 void ClientPool::set_limits(uint32_t per_node, uint32_t min_rtt_us) {
     min_rtt_us_ = min_rtt_us;
-    max_ = per_node;
-    if (max_ == 0) return close_all();
-    for (auto& [node, pool] : pools_) trim(pool);
-}
-
-ClientPool::Pool& ClientPool::pool_of(const ring::PlanHop& hop) {
-    Pool& pool = pools_[hop.node];
-    if (pool.owner == nullptr) {
-        pool.owner = this;
-        pool.node = hop.node;
-        if (!tick_.armed()) services_.timers.arm(tick_, services_.now_ns + kTickNs);
-    }
-    follow(pool, hop);
-    return pool;
+    pools_.set_max(per_node);
+    if (per_node == 0) return close_all();
+    pools_.trim();
 }
 
 void ClientPool::follow(Pool& pool, const ring::PlanHop& hop) {
-    pool.planned = true;
     pool.up = hop.state == ring::HopState::up;
     if (pool.path != 0 && same_path(pool, hop)) return;
     pool.path = ++paths_;
@@ -63,20 +49,12 @@ bool ClientPool::take(Stream& stream, const ring::PlanHop& hop) {
         ring::add(services_.counters.pool_hits);
         return true;
     }
-    Pool& pool = pool_of(hop);
+    Pool& pool = pools_.of(hop.node);
+    follow(pool, hop);
     stream.path = pool.path;
-    pool.size.on_demand(services_.now_ns);
-    mark_due(pool);
-    // The newest: its socket and its keys are warm, and those that are too many stay behind.
-    while (Stream* parked = pool.ready.back()) {
-        if (kept_.hand_over(*parked, stream)) {
-            ring::add(services_.counters.pool_hits);
-            return true;
-        }
-        note_stale();
-    }
-    ring::add(services_.counters.pool_misses);
-    return false;
+    const bool taken = pools_.take(pool, stream);
+    ring::add(taken ? services_.counters.pool_hits : services_.counters.pool_misses);
+    return taken;
 }
 
 void ClientPool::take_back(Stream& stream) {
@@ -88,65 +66,27 @@ void ClientPool::take_back(Stream& stream) {
 
 void ClientPool::note_silent(const Stream& stream) {
     if (stream.path == PunchedPool::kPath) return punched_.note_silent(stream.node);
-    if (const auto found = pools_.find(stream.node); found != pools_.end()) kept_.close_ready(found->second);
+    pools_.close_ready(stream.node);
 }
 
 bool ClientPool::take_back_here(Stream& stream) {
-    const auto found = pools_.find(stream.node);
-    if (found == pools_.end() || !found->second.up || stream.path != found->second.path) return false;
-    Pool& pool = found->second;
-    return kept_.take_back(pool, stream, wanted(pool));
-}
-
-uint32_t ClientPool::wanted(const Pool& pool) const {
-    return std::min(pool.size.wanted(services_.now_ns), max_);
+    Pool* pool = pools_.find(stream.node);
+    return pool != nullptr && pool->in_use() && stream.path == pool->path && pools_.take_back(*pool, stream);
 }
 
 void ClientPool::note_opened(uint32_t node) {
-    const auto found = pools_.find(node);
-    if (found == pools_.end()) return;
-    found->second.proven = true;
-    mark_due(found->second);
+    Pool* pool = pools_.find(node);
+    if (pool == nullptr) return;
+    pool->proven = true;
+    pools_.mark_due(*pool);
 }
 
 void ClientPool::on_plan_changed() {
-    if (pools_.empty()) return;
-    for (auto& [node, pool] : pools_) pool.planned = pool.up = false;
-    for (const ring::PlanHop& hop : services_.plan.hops())
-        if (const auto found = pools_.find(hop.node); found != pools_.end()) follow(found->second, hop);
-    for (auto& [node, pool] : pools_) {
-        // The number of a node that has left the plan may mean another one tomorrow.
-        if (!pool.planned) kept_.close_all(pool);
-        mark_due(pool);
-    }
-}
-
-void ClientPool::on_session_installed() {
-    mark_all_due();
-}
-
-void ClientPool::on_session_removed(uint64_t session_id) {
-    for (auto& [node, pool] : pools_) kept_.close_session(pool, session_id);
-    mark_all_due();
-}
-
-void ClientPool::mark_due(Pool& pool) {
-    if (pool.due) return;
-    pool.due = true;
-    due_.push_back(&pool);
-}
-
-void ClientPool::mark_all_due() {
-    for (auto& [node, pool] : pools_) mark_due(pool);
+    pools_.on_plan_changed([this](Pool& pool, const ring::PlanHop& hop) { follow(pool, hop); });
 }
 
 void ClientPool::refill() {
-    const size_t count = due_.size();
-    for (size_t i = 0; i < count; ++i) {
-        due_[i]->due = false;
-        refill(*due_[i]);
-    }
-    due_.erase(due_.begin(), due_.begin() + static_cast<std::ptrdiff_t>(count));
+    pools_.refill([this](Pool& pool) { refill(pool); });
 }
 
 // A near node answers a connect sooner than the extra records of a parked connection are worth.
@@ -155,36 +95,9 @@ bool ClientPool::far_enough(const Pool& pool) const {
 }
 
 void ClientPool::refill(Pool& pool) {
-    if (services_.draining || !pool.up || !pool.proven || !far_enough(pool) || !kept_.usable(pool)) return;
-    const uint32_t others = pool.size.coming_back(services_.now_ns, services_.node_stats.in_flight(pool.node));
-    while (pool.count() + others < wanted(pool) && pool.back_off.ready(services_.now_ns))
+    if (services_.draining || !pool.in_use() || !pool.proven || !far_enough(pool) || !kept_.usable(pool)) return;
+    for (uint32_t missing = pools_.missing(pool); missing > 0 && pool.back_off.ready(services_.now_ns); --missing)
         if (!kept_.make(pool)) return;
-}
-
-void ClientPool::trim(Pool& pool) {
-    while (pool.ready_count > wanted(pool)) kept_.close(*pool.ready.front());
-}
-
-void ClientPool::on_timer() {
-    for (auto it = pools_.begin(); it != pools_.end();) {
-        Pool& pool = it->second;
-        trim(pool);
-        while (kept_.too_many() && !pool.ready.empty()) kept_.close(*pool.ready.front());
-        kept_.watch(pool);
-        const bool forgotten = pool.count() == 0 && pool.size.wanted(services_.now_ns) == 0 &&
-                               pool.back_off.ready(services_.now_ns) && !pool.due;
-        if (forgotten) {
-            it = pools_.erase(it);
-            continue;
-        }
-        mark_due(pool);
-        ++it;
-    }
-    if (!pools_.empty()) services_.timers.arm(tick_, services_.now_ns + kTickNs);
-}
-
-void ClientPool::close_all() {
-    for (auto& [node, pool] : pools_) kept_.close_all(pool);
 }
 
 void ClientPool::on_ready(KeptGroup& group, uint64_t rtt_us) {
@@ -219,13 +132,13 @@ void ClientPool::report(const KeptGroup& group, const KeptFailure& failure) {
 }
 
 void ClientPool::on_lost(KeptGroup& group) {
-    mark_due(static_cast<Pool&>(group));
+    pools_.mark_due(static_cast<Pool&>(group));
 }
 
 void ClientPool::on_readable(Stream& stream) {
     // A node says nothing before it is asked: this is its close_notify, or the end.
     KeptGroup& group = *stream.kept_in;
-    const bool short_lived = services_.now_ns - stream.accepted_ns < kTickNs;
+    const bool short_lived = services_.now_ns - stream.accepted_ns < kNsPerS;
     (void)kept_.take_socket(stream);
     // A node that ends what it has just parked would keep both of us busy.
     if (short_lived) kept_.back_off(group);

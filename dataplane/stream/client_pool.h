@@ -5,10 +5,7 @@
 // the engine drains.
 #pragma once
 
-#include <unordered_map>
-#include <vector>
-
-#include "dataplane/stream/kept_connections.h"
+#include "dataplane/stream/node_pools.h"
 #include "dataplane/stream/punched_pool.h"
 
 namespace qanat::dataplane {
@@ -17,9 +14,7 @@ class ClientPool final : public KeptOwner {
 public:
     // `punched`: direct connections, which are taken first.
     ClientPool(EngineServices& services, KeptConnections& kept, PunchedPool& punched)
-        : services_(services), kept_(kept), punched_(punched) {
-        tick_.own(Timer::Kind::pool, this);
-    }
+        : services_(services), kept_(kept), punched_(punched), pools_(services, kept, *this, Timer::Kind::pool, 0) {}
 
     // How many per node; 0 closes what is parked and keeps nothing from now on. Nodes whose round trip is known to be
     // shorter than `min_rtt_us` get none.
@@ -29,7 +24,7 @@ public:
     // with its keys and session, and sends its REQUEST as the next record.
     [[nodiscard]] bool take(Stream& stream, const ring::PlanHop& hop);
     // Whether streams should ask their node to keep the connection for another one.
-    [[nodiscard]] bool keeps() const { return max_ > 0 && !services_.draining; }
+    [[nodiscard]] bool keeps() const { return pools_.max() > 0 && !services_.draining; }
     // A stream has come to its end: its tunnel waits for the next one, if that is likely to come.
     void take_back(Stream& stream);
     // The one that this stream took says nothing. The others of its node go the same way, and no stream should have to
@@ -41,12 +36,12 @@ public:
     void note_opened(uint32_t node);
 
     void on_plan_changed();
-    void on_session_installed();
-    void on_session_removed(uint64_t session_id);
-    void on_timer();
+    void on_session_installed() { pools_.mark_all_due(); }
+    void on_session_removed(uint64_t session_id) { pools_.on_session_removed(session_id); }
+    void on_timer() { pools_.tick(); }
     // Makes what is missing. Once a turn, after the streams.
     void refill();
-    void close_all();
+    void close_all() { pools_.close_all(); }
 
     void on_ready(KeptGroup& group, uint64_t rtt_us) override;
     void on_failed(KeptGroup& group, const KeptFailure& failure) override;
@@ -54,34 +49,26 @@ public:
     void on_readable(Stream& stream) override;
 
 private:
-    struct Pool : KeptGroup {
-        uint32_t path = 0;     // number of address and relays: another one for each change
-        bool planned = false;  // the plan names it
-        bool up = false;       // … as one that streams may use
-        bool proven = false;   // a stream was opened through it
-        bool due = false;      // in due_
+    struct Pool : NodePool {
+        uint32_t path = 0;    // number of address and relays: another one for each change
+        bool up = false;      // when the plan named it last: as one that streams may use
+        bool proven = false;  // a stream was opened through it
+
+        [[nodiscard]] bool in_use() const { return planned && up; }
     };
 
-    Pool& pool_of(const ring::PlanHop& hop);
     void follow(Pool& pool, const ring::PlanHop& hop);
-    void mark_due(Pool& pool);
-    void mark_all_due();
     [[nodiscard]] bool far_enough(const Pool& pool) const;
     [[nodiscard]] bool take_back_here(Stream& stream);
-    [[nodiscard]] uint32_t wanted(const Pool& pool) const;
     void refill(Pool& pool);
-    void trim(Pool& pool);
     void report(const KeptGroup& group, const KeptFailure& failure);
 
     EngineServices& services_;
     KeptConnections& kept_;
     PunchedPool& punched_;
-    uint32_t max_ = 0;
+    NodePools<Pool> pools_;
     uint32_t paths_ = 0;  // the last number given to a path
     uint32_t min_rtt_us_ = 0;
-    std::unordered_map<uint32_t, Pool> pools_;  // by node
-    std::vector<Pool*> due_;
-    Timer tick_;
 };
 
 }  // namespace qanat::dataplane

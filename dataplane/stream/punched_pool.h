@@ -3,10 +3,7 @@
 // engine; how many per node is demand's affair (PoolSize), within kMax.
 #pragma once
 
-#include <unordered_map>
-#include <vector>
-
-#include "dataplane/stream/kept_connections.h"
+#include "dataplane/stream/node_pools.h"
 #include "dataplane/stream/punching.h"
 
 namespace qanat::dataplane {
@@ -18,9 +15,10 @@ public:
     static constexpr uint32_t kPath = UINT32_MAX;
 
     PunchedPool(EngineServices& services, KeptConnections& kept, Punching& punching)
-        : services_(services), kept_(kept), punching_(punching) {
-        tick_.own(Timer::Kind::punched, this);
-    }
+        : services_(services),
+          kept_(kept),
+          punching_(punching),
+          pools_(services, kept, *this, Timer::Kind::punched, kMax) {}
 
     // A stream is about to be opened through this hop, which counts as demand. True: it has a parked connection now, as
     // from ClientPool.
@@ -30,14 +28,14 @@ public:
     [[nodiscard]] bool take_back(Stream& stream);
 
     // As of ClientPool.
-    void note_silent(uint32_t node);
+    void note_silent(uint32_t node) { pools_.close_ready(node); }
 
     void on_punched(uint32_t node, UniqueFd fd, uint64_t begun_ns);
     void on_punch_failed(uint32_t node, PunchFailure why);
 
     void on_plan_changed();
-    void on_session_removed(uint64_t session_id);
-    void on_timer();
+    void on_session_removed(uint64_t session_id) { pools_.on_session_removed(session_id); }
+    void on_timer() { pools_.tick(); }
     // Begins what is missing. Once a turn, after the streams.
     void refill();
     void close_all();
@@ -48,30 +46,26 @@ public:
     void on_readable(Stream& stream) override;
 
 private:
-    struct Pool : KeptGroup {
-        bool planned = false;   // the plan names the node
-        bool possible = false;  // … and says that punching may be tried
-        bool due = false;       // in due_
+    struct Pool : NodePool {
+        Pool() { punched = true; }
+
+        bool possible = false;  // when the plan named the node last: punching may be tried
         uint32_t relay = 0;     // that says how we are seen
         ring::RingEndpoint relay_address{};
-        uint32_t punching = 0;  // tries under way
-        uint64_t rest_ns = 0;   // after the last failure
+        uint64_t rest_ns = 0;  // after the last failure
+
+        [[nodiscard]] bool in_use() const { return planned && possible; }
     };
 
     void follow(Pool& pool, const ring::PlanHop& hop);
-    void mark_due(Pool& pool);
-    [[nodiscard]] uint32_t wanted(const Pool& pool) const;
     void refill(Pool& pool);
-    void trim(Pool& pool);
     // None came about: longer each time, because a NAT does not change its mind.
     void rest(Pool& pool);
 
     EngineServices& services_;
     KeptConnections& kept_;
     Punching& punching_;
-    std::unordered_map<uint32_t, Pool> pools_;  // by node
-    std::vector<Pool*> due_;
-    Timer tick_;
+    NodePools<Pool> pools_;
 };
 
 }  // namespace qanat::dataplane
