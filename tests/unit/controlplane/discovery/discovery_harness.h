@@ -13,6 +13,7 @@
 #include "controlplane/discovery/announcer.h"
 #include "controlplane/discovery/wall_clock.h"
 #include "controlplane/discovery/watcher.h"
+#include "tests/support/run_until.h"
 #include "tests/unit/controlplane/discovery/announcements.h"
 #include "tests/unit/controlplane/discovery/redis_server.h"
 

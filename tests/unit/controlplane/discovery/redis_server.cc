@@ -12,6 +12,8 @@
 #include <cstring>
 #include <thread>
 
+#include "controlplane/loop/event_loop.h"
+
 extern char** environ;
 
 namespace qanat::controlplane {
@@ -57,18 +59,6 @@ UniqueFd connect_to(const std::string& socket) {
 }
 
 }  // namespace
-
-bool run_until(EventLoop& loop, const std::function<bool()>& condition, milliseconds limit) {
-    const Instant end = EventLoop::now() + limit;
-    bool holds = false;
-    Timer look(loop, [&] {
-        holds = condition();
-        if (holds || EventLoop::now() >= end) loop.stop();
-    });
-    look.start_every(milliseconds(2));
-    loop.run();
-    return holds;
-}
 
 bool run_program(const std::vector<std::string>& arguments) {
     const pid_t pid = spawn(arguments.front(), arguments);

@@ -5,21 +5,15 @@
 #include <signal.h>
 #include <sys/types.h>
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "common/base/unique_fd.h"
 #include "controlplane/discovery/redis_protocol.h"
-#include "controlplane/loop/timer.h"
 #include "tests/unit/controlplane/config/temp_directory.h"
 
 namespace qanat::controlplane {
-
-// Runs the loop until `condition` holds; false if it does not within `limit`.
-bool run_until(EventLoop& loop, const std::function<bool()>& condition,
-               std::chrono::milliseconds limit = std::chrono::seconds(20));
 
 // Runs a program to its end; true if it succeeded. What it writes goes nowhere.
 bool run_program(const std::vector<std::string>& arguments);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/base/log.h"
+#include "tests/support/run_until.h"
 
 namespace qanat::controlplane {
 namespace {
@@ -45,7 +46,7 @@ protected:
         // descriptors: here it meets those of the log, of watches and of timers.
         log_info("the first connection");
         const UniqueFd first = connect();
-        run_until([&] { return accepted_.size() == 1; });
+        EXPECT_TRUE(run_until(loop_, [&] { return accepted_.size() == 1; }));
         accepted_.clear();
     }
     sockaddr* generic() { return static_cast<sockaddr*>(static_cast<void*>(&address_)); }
@@ -54,14 +55,6 @@ protected:
         UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
         EXPECT_EQ(::connect(fd.get(), generic(), sizeof address_), 0);
         return fd;
-    }
-    template <class Condition>
-    void run_until(Condition condition) {
-        Timer watch(loop_, [&] {
-            if (condition()) loop_.stop();
-        });
-        watch.start_every(std::chrono::milliseconds(1));
-        loop_.run();
     }
 
     EventLoop loop_;
@@ -74,7 +67,7 @@ protected:
 TEST_F(AcceptorTest, takes_what_comes) {
     const UniqueFd one = connect();
     const UniqueFd other = connect();
-    run_until([&] { return accepted_.size() == 2; });
+    ASSERT_TRUE(run_until(loop_, [&] { return accepted_.size() == 2; }));
     EXPECT_EQ(::fcntl(accepted_[0].get(), F_GETFL) & O_NONBLOCK, O_NONBLOCK);
     EXPECT_EQ(::fcntl(accepted_[0].get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     EXPECT_EQ(acceptor_->pauses(), 0U);
@@ -86,24 +79,24 @@ TEST_F(AcceptorTest, pauses_while_there_are_no_descriptors_and_then_goes_on) {
     {
         const NoDescriptors none;
         const Instant begin = EventLoop::now();
-        run_until([&] { return acceptor_->pauses() >= 4; });
+        ASSERT_TRUE(run_until(loop_, [&] { return acceptor_->pauses() >= 4; }));
         EXPECT_GE(EventLoop::now() - begin, 3 * Acceptor::kPause);
         EXPECT_TRUE(accepted_.empty());
     }
-    run_until([&] { return accepted_.size() == 2; });
+    ASSERT_TRUE(run_until(loop_, [&] { return accepted_.size() == 2; }));
     const UniqueFd another = connect();
-    run_until([&] { return accepted_.size() == 3; });
+    ASSERT_TRUE(run_until(loop_, [&] { return accepted_.size() == 3; }));
 }
 
 TEST_F(AcceptorTest, may_end_while_it_pauses) {
     const UniqueFd one = connect();
     {
         const NoDescriptors none;
-        run_until([&] { return acceptor_->pauses() == 1; });
+        ASSERT_TRUE(run_until(loop_, [&] { return acceptor_->pauses() == 1; }));
     }
     acceptor_.reset();
     const Instant end = EventLoop::now() + 2 * Acceptor::kPause;
-    run_until([&] { return EventLoop::now() >= end; });
+    ASSERT_TRUE(run_until(loop_, [&] { return EventLoop::now() >= end; }));
     EXPECT_TRUE(accepted_.empty());
 }
 
