@@ -1,18 +1,12 @@
 // Two threads and real eventfds: no message is lost, none comes twice, and no wake-up is lost. A lost wake-up shows as
 // a poll() that runs into its timeout.
-//
-// RingSpeed prints figures: ring_test --gtest_also_run_disabled_tests --gtest_filter='RingSpeed*'
 #include <gtest/gtest.h>
 #include <poll.h>
 
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <cstdio>
-#include <ctime>
-#include <initializer_list>
 #include <random>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -207,101 +201,6 @@ TEST(Wakeup, SpuriousTurnsOfTheLoop) {
         pair.command_receiver.drain_eventfd();
     }
     producer.join();
-}
-
-// ----------------------------------------------------------------------------------------------------------- speed
-
-// Elapsed time, and processor time of both threads: the latter means something on a busy machine, too.
-class Stopwatch {
-public:
-    void print(const char* what, const char* name, size_t size, uint64_t count) const {
-        const auto wall = std::chrono::steady_clock::now() - wall_;
-        const double each = 1.0 / static_cast<double>(count);
-        std::printf("%-34s %-16s %4zu bytes %9.1f ns, %8.1f ns of processor\n", what, name, size,
-                    std::chrono::duration<double, std::nano>(wall).count() * each, (processor_ns() - start_ns_) * each);
-    }
-
-private:
-    static double processor_ns() {
-        timespec now{};
-        ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-        return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
-    }
-
-    std::chrono::steady_clock::time_point wall_ = std::chrono::steady_clock::now();
-    double start_ns_ = processor_ns();
-};
-
-template <Message M>
-void one_thread(const char* name) {
-    Pair pair;
-    const M message = test::sample<M>();
-    constexpr uint64_t kBatch = 64;
-    constexpr uint64_t kBatches = 20'000;
-    const Stopwatch stopwatch;
-    for (uint64_t batch = 0; batch < kBatches; ++batch) {
-        for (uint64_t i = 0; i < kBatch; ++i) ASSERT_TRUE(pair.commands.send(message));
-        pair.commands.flush();
-        for (uint64_t i = 0; i < kBatch; ++i) ASSERT_TRUE(pair.command_receiver.next().value());
-        ASSERT_FALSE(pair.command_receiver.next().value());
-    }
-    stopwatch.print("one thread, send + receive", name, sizeof(M), kBatch * kBatches);
-}
-
-template <Message M>
-void two_threads(const char* name, uint64_t batch) {
-    Pair pair;
-    const M message = test::sample<M>();
-    constexpr uint64_t kMessages = 2'000'000;
-    const Stopwatch stopwatch;
-    std::thread producer([&] {
-        for (uint64_t sent = 0; sent < kMessages;) {
-            for (uint64_t i = 0; i < batch && sent < kMessages && pair.commands.send(message); ++i) ++sent;
-            pair.commands.flush();
-        }
-    });
-    for (uint64_t taken = 0; taken < kMessages; ++taken) ASSERT_TRUE(take(pair.command_receiver));
-    producer.join();
-    const std::string what = "two threads, one way, batch " + std::to_string(batch);
-    stopwatch.print(what.c_str(), name, sizeof(M), kMessages);
-}
-
-template <bool kSleep>
-void round_trip() {
-    Pair pair;
-    constexpr uint64_t kRounds = 100'000;
-    const auto next = [](Receiver& receiver) {
-        if (kSleep) return *take(receiver);
-        for (;;)
-            if (const auto message = receiver.next().value()) return *message;
-    };
-    std::thread engine([&] {
-        for (uint64_t round = 0; round < kRounds; ++round) {
-            (void)pair.events.send(
-                SessionConfirmed{next(pair.command_receiver).template get<RemoveSession>().session_id});
-            pair.events.flush();
-        }
-    });
-    const Stopwatch stopwatch;
-    for (uint64_t round = 1; round <= kRounds; ++round) {
-        (void)pair.commands.send(test::removal(round));
-        pair.commands.flush();
-        (void)next(pair.event_receiver);
-    }
-    engine.join();
-    stopwatch.print(kSleep ? "round trip, both sleep" : "round trip, both spin", "remove_session", 8, kRounds);
-}
-
-TEST(RingSpeed, DISABLED_Report) {
-    one_thread<RemoveSession>("remove_session");
-    one_thread<ResolveResult>("resolve_result");
-    one_thread<PolicyPart>("policy_part");
-    for (const uint64_t batch : std::initializer_list<uint64_t>{1, 16, 64}) {
-        two_threads<RemoveSession>("remove_session", batch);
-        two_threads<PolicyPart>("policy_part", batch);
-    }
-    round_trip<false>();
-    round_trip<true>();
 }
 
 }  // namespace
