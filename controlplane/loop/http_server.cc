@@ -56,7 +56,8 @@ HttpServer::HttpServer(EventLoop& loop, UniqueFd listener, Handler handler)
 HttpServer::~HttpServer() = default;
 
 void HttpServer::take(UniqueFd fd) {
-    if (connections_.size() >= kConnectionsMax) return;
+    // Whoever only holds connections does not keep those out that ask for something.
+    if (connections_.size() >= kConnectionsMax) close(*connections_.front());
     Connection& connection = *connections_.emplace_back(std::make_unique<Connection>());
     connection.at = std::prev(connections_.end());
     connection.fd = std::move(fd);

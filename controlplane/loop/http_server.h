@@ -30,7 +30,7 @@ struct HttpRequestLine {
 
 class HttpServer {
 public:
-    static constexpr size_t kConnectionsMax = 16;  // beyond: closed at once
+    static constexpr size_t kConnectionsMax = 16;  // beyond: the oldest makes room
     static constexpr size_t kRequestSizeMax = 8192;
     static constexpr Duration kConnectionTime = std::chrono::seconds(10);  // from accept to the end
 

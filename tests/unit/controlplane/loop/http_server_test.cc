@@ -130,16 +130,16 @@ TEST_F(HttpServerTest, WhatIsRefused) {
     EXPECT_EQ(asked_, 2);
 }
 
-TEST_F(HttpServerTest, ConnectionsAreBounded) {
+TEST_F(HttpServerTest, ConnectionsAreBoundedAndIdleOnesKeepNobodyOut) {
     std::vector<UniqueFd> held;
     for (size_t i = 0; i < HttpServer::kConnectionsMax; ++i) {
         held.push_back(connect());
         with_loop([] { return 0; });
     }
-    EXPECT_EQ(ask("GET /page HTTP/1.1\r\n\r\n"), "");
-    held.pop_back();
-    with_loop([] { return 0; });
     EXPECT_THAT(ask("GET /page HTTP/1.1\r\n\r\n"), EndsWith("hello\n"));
+    char byte = 0;
+    EXPECT_EQ(::recv(held.front().get(), &byte, 1, MSG_DONTWAIT), 0) << "the oldest was to make room";
+    EXPECT_EQ(::recv(held.back().get(), &byte, 1, MSG_DONTWAIT), -1) << "and no other";
 }
 
 }  // namespace
