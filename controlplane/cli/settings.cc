@@ -62,7 +62,8 @@ Result<Config> make_config(const RoleCommand& command, Role role, const Environm
     }
     config = merge_flags(std::move(config), command);
     if (auto checked = check_discovery_flags(command.flags, config); !checked) return tl::unexpected(checked.error());
-    if (auto checked = check_role(config, role); !checked) return tl::unexpected(checked.error());
+    if (auto checked = check_role(config, role); !checked)
+        return fail(checked.error().message + (file ? " (the configuration file is " + *file + ")" : ""));
     return config;
 }
 

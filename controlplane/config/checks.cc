@@ -12,6 +12,12 @@ bool crosses_networks_in_the_clear(const RedisAddress& redis) {
     return redis.server.is_name() ? redis.server.name() != "localhost" : !redis.server.endpoint().ip.is_loopback();
 }
 
+// Listening at `all` is listening at `one`. [::] takes IPv4 as well.
+bool covers(const wire::Endpoint& all, const wire::Endpoint& one) {
+    if (all.port != one.port || all.port == 0) return false;
+    return all.ip == one.ip || (all.ip.is_wildcard() && (!all.ip.is_v4() || one.ip.is_v4()));
+}
+
 }  // namespace
 
 Result<void> check_role(const Config& config, Role role) {
@@ -19,6 +25,12 @@ Result<void> check_role(const Config& config, Role role) {
         return fail(
             "no exit node: give one with --node ID@HOST:PORT, list nodes in the configuration file, or find them with "
             "--discover");
+    const auto& listen = config.node.listen;
+    for (size_t i = 0; i < listen.size(); ++i)
+        for (size_t j = 0; j < listen.size(); ++j)
+            if (role == Role::node && i != j && covers(listen[i], listen[j]))
+                return fail("--listen or node.listen: " + listen[j].format() + " is part of " + listen[i].format() +
+                            " already: remove one of the two");
     if (role == Role::node && config.node.relays_from_discovery > 0 && !config.discovery.enabled)
         return fail("--relays-from-discovery or node.relays_from_discovery: discovery is off: add --discover");
     return {};

@@ -10,7 +10,8 @@
 
 namespace qanat::controlplane {
 
-// Refuses a configuration with which the role has nothing to do: a client without nodes and without discovery.
+// Refuses a configuration with which the role cannot start or has nothing to do: a client without nodes and without
+// discovery, a node that would listen twice at one place.
 [[nodiscard]] Result<void> check_role(const Config& config, Role role);
 
 // What works but is probably not meant, one line each, for the log: an open SOCKS listener without a password, ….

@@ -21,6 +21,25 @@ TEST(CheckRole, AClientNeedsANode) {
     EXPECT_TRUE(check_role(config, Role::client));
 }
 
+TEST(CheckRole, ANodeListensNowhereTwice) {
+    const auto check = [](const char* one, const char* other) {
+        Config config;
+        config.node.listen = {*wire::Endpoint::parse(one), *wire::Endpoint::parse(other)};
+        const auto checked = check_role(config, Role::node);
+        return checked ? std::string() : checked.error().message;
+    };
+    EXPECT_EQ(check("0.0.0.0:4000", "127.0.0.1:4000"),
+              "--listen or node.listen: 127.0.0.1:4000 is part of 0.0.0.0:4000 already: remove one of the two");
+    EXPECT_EQ(check("192.0.2.1:4000", "0.0.0.0:4000"),
+              "--listen or node.listen: 192.0.2.1:4000 is part of 0.0.0.0:4000 already: remove one of the two");
+    for (const char* one : {"0.0.0.0:4000", "127.0.0.1:4000", "[::1]:4000", "[::]:4000"})
+        EXPECT_NE(check("[::]:4000", one), "") << one;
+    EXPECT_EQ(check("0.0.0.0:4000", "127.0.0.1:4001"), "");
+    EXPECT_EQ(check("0.0.0.0:4000", "[::1]:4000"), "");
+    EXPECT_EQ(check("192.0.2.1:4000", "192.0.2.2:4000"), "");
+    EXPECT_EQ(check("0.0.0.0:0", "127.0.0.1:0"), "") << "each gets a port of its own";
+}
+
 TEST(ConfigWarnings, ARedisPasswordInTheClear) {
     const auto warned = [](const char* address, const char* pass) {
         Config config;
