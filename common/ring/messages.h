@@ -348,7 +348,7 @@ struct ListenResult {
 struct ControlAccepted {
     static constexpr MessageType kType = MessageType::control_accepted;
     uint64_t connection;
-    RingEndpoint peer;
+    RingEndpoint peer;  // port 0: over a relay, and the address is the name that the relay has for where it came from
     uint32_t zero;
     std::array<uint8_t, kHandshakeSize> bytes;
 };

@@ -339,8 +339,9 @@ void NodeApp::list_peers(Json::Value& peers) const {
         entry["id"] = encode_node_id(session.client);
         entry["role"] = "client";
         entry["source"] = "session";
-        entry["path"] = "direct";
-        entry["address"] = session.origin.peer.format();
+        const bool relayed = session.origin.peer.port == 0;
+        entry["path"] = relayed ? "via a relay" : "direct";
+        entry["address"] = relayed ? "" : session.origin.peer.format();
         entry["state"] = !session.control_open ? "leaving" : session.confirmed ? "up" : "provisional";
         entry["since_seconds"] = Json::UInt64{
             static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now - session.made).count())};

@@ -32,6 +32,11 @@ Secret<16> fresh_short_secret(const RandomBytes& random) {
     return secret;
 }
 
+// For people: what a relay passes on has no address that means anything here.
+std::string describe(const wire::Endpoint& peer) {
+    return peer.port == 0 ? "over a relay" : peer.format();
+}
+
 }  // namespace
 
 NodeDriver::NodeDriver(CommandPort& port, Settings settings, RandomBytes random, Instant now, Services services)
@@ -87,7 +92,7 @@ void NodeDriver::on_closed(uint32_t engine, const ring::ControlClosed& event, In
     const auto at = connections_.find({engine, event.connection});
     if (at == connections_.end()) return;
     if (const uint64_t id = at->second.session_id; id != 0) {
-        log_debug("control connection closed", {{"peer", at->second.peer.format()}, {"error", event.error}});
+        log_debug("control connection closed", {{"peer", describe(at->second.peer)}, {"error", event.error}});
         sessions_.control_closed(id, now);
         connection_of_.erase(id);
     }
@@ -171,7 +176,7 @@ void NodeDriver::open_session(Connections::iterator at, const crypto::NetworkKey
     ++handshakes_ok_;
     install(*accepted, offer->client_static, window);
     log_info("session opened", {{"client", encode_node_id(offer->client_static)},
-                                {"peer", connection.peer.format()},
+                                {"peer", describe(connection.peer)},
                                 {"suite", crypto::suite_name(*suite)},
                                 {"sessions", sessions_.size()}});
 
@@ -297,7 +302,7 @@ void NodeDriver::close(Connections::iterator at, ring::CloseHow how) {
 
 void NodeDriver::drop(Connections::iterator at, std::string_view reason) {
     count_failure(reason);
-    log_debug("handshake dropped", {{"peer", at->second.peer.format()}, {"reason", reason}});
+    log_debug("handshake dropped", {{"peer", describe(at->second.peer)}, {"reason", reason}});
     close(at, ring::CloseHow::silent);
 }
 

@@ -22,7 +22,7 @@ namespace qanat::controlplane {
 
 // Where a session comes from, for people.
 struct SessionOrigin {
-    wire::Endpoint peer{};  // of the handshake
+    wire::Endpoint peer{};  // of the handshake; port 0: it came over a relay, and this is no address
     crypto::Suite suite = crypto::Suite::aes_128_gcm;
 };
 

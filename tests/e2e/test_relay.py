@@ -93,6 +93,9 @@ def test_exit_behind_nat_is_reached_through_a_relay(topology, network, loop):
     peer = world.exit_as_peer()
     assert peer["state"] == "up"
     assert world.relays["relay"].id[:8] in peer["path"] or world.relays["relay"].address in peer["path"], peer
+    # What a relay passes on has no address, and is not shown with one.
+    guest = next(peer for peer in world.peers(world.exit) if peer["role"] == "client")
+    assert (guest["path"], guest["address"]) == ("via a relay", "")
     assert world.download(3_000_000) == servers.pattern_hash(3_000_000)
     status = world.relays["relay"].status()
     assert sum(engine["relay"]["total"] for engine in status["engines"]) >= 2
