@@ -339,7 +339,7 @@ void NodeApp::list_peers(Json::Value& peers) const {
         entry["id"] = encode_node_id(session.client);
         entry["role"] = "client";
         entry["source"] = "session";
-        const bool relayed = session.origin.peer.port == 0;
+        const bool relayed = came_over_relay(session.origin.peer);
         entry["path"] = relayed ? "via a relay" : "direct";
         entry["address"] = relayed ? "" : session.origin.peer.format();
         entry["state"] = !session.control_open ? "leaving" : session.confirmed ? "up" : "provisional";

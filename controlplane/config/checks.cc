@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "controlplane/config/addresses.h"
-
 namespace qanat::controlplane {
 namespace {
 

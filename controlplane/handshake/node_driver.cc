@@ -34,7 +34,7 @@ Secret<16> fresh_short_secret(const RandomBytes& random) {
 
 // For people: what a relay passes on has no address that means anything here.
 std::string describe(const wire::Endpoint& peer) {
-    return peer.port == 0 ? "over a relay" : peer.format();
+    return came_over_relay(peer) ? "over a relay" : peer.format();
 }
 
 }  // namespace

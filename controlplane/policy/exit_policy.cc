@@ -137,6 +137,11 @@ const PolicyRule* find_policy_rule(std::span<const PolicyRule> rules, const wire
     return found == rules.end() ? nullptr : &*found;
 }
 
+bool denied_by_operator(std::span<const PolicyRule> rules, const wire::IpAddress& address) {
+    const PolicyRule* rule = find_policy_rule(rules, address);
+    return rule != nullptr && rule->origin == PolicyOrigin::config && rule->action == PolicyAction::deny;
+}
+
 PolicyVerdict judge_target(std::span<const PolicyRule> rules, std::span<const wire::IpAddress> addresses) {
     PolicyVerdict verdict;
     for (size_t i = 0; i < addresses.size(); ++i) {

@@ -40,6 +40,9 @@ namespace qanat::controlplane {
 [[nodiscard]] const ring::PolicyRule* find_policy_rule(std::span<const ring::PolicyRule> rules,
                                                        const wire::IpAddress& address);
 
+// The operator's own list denies it, whatever the built-in one says: nobody may name it to this node either.
+[[nodiscard]] bool denied_by_operator(std::span<const ring::PolicyRule> rules, const wire::IpAddress& address);
+
 // What becomes of a target with these addresses, as the engines decide it: each is judged by itself, and the target is
 // denied only if none may be dialled. `rule` is what decided about the first address that may be dialled, or about the
 // first one if none may; null: no rule contains it.

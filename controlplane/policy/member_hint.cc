@@ -43,10 +43,7 @@ std::span<const std::string_view> undialable_blocks() {
 
 bool may_dial_hint(const wire::Endpoint& hint, std::span<const ring::PolicyRule> rules,
                    std::span<const wire::Endpoint> listening, std::span<const wire::IpAddress> own) {
-    if (hint.port == 0 || in_any(hint.ip, kUndialable)) return false;
-    const ring::PolicyRule* rule = find_policy_rule(rules, hint.ip);
-    if (rule != nullptr && rule->origin == ring::PolicyOrigin::config && rule->action == ring::PolicyAction::deny)
-        return false;
+    if (hint.port == 0 || in_any(hint.ip, kUndialable) || denied_by_operator(rules, hint.ip)) return false;
     return !is_own_listener(hint, listening, own);
 }
 

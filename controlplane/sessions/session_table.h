@@ -22,9 +22,14 @@ namespace qanat::controlplane {
 
 // Where a session comes from, for people.
 struct SessionOrigin {
-    wire::Endpoint peer{};  // of the handshake; port 0: it came over a relay, and this is no address
+    wire::Endpoint peer{};  // of the handshake
     crypto::Suite suite = crypto::Suite::aes_128_gcm;
 };
+
+// The peer of a control connection that came over a relay is no address (ring::ControlAccepted).
+[[nodiscard]] inline bool came_over_relay(const wire::Endpoint& peer) {
+    return peer.port == 0;
+}
 
 class SessionTable {
 public:
