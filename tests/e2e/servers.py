@@ -12,6 +12,19 @@ from pathlib import Path
 PATTERN = bytes((n * 31 + (n >> 8) * 7) & 0xFF for n in range(1 << 18))
 
 
+def paused_download(size: int):
+    """For a Target: sends one PATTERN, then the rest, whole PATTERNs up to size, once the event is set."""
+    go_on = threading.Event()
+
+    def send(sock):
+        for at in range(0, size, len(PATTERN)):
+            sock.sendall(PATTERN)
+            if at == 0:
+                go_on.wait(20)
+
+    return send, go_on
+
+
 def pattern_hash(size: int) -> str:
     """SHA-256 of the first size bytes of the repeated pattern, what GET /bytes/SIZE sends."""
     digest = hashlib.sha256()

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
@@ -149,15 +148,8 @@ def test_signals_during_a_drain(network, echo):
 
 
 def test_download_through_a_draining_node_is_whole(network):
-    go_on = threading.Event()
     size = 4 << 20
-
-    def send(sock):
-        for at in range(0, size, len(servers.PATTERN)):
-            sock.sendall(servers.PATTERN)
-            if at == 0:
-                go_on.wait(20)
-
+    send, go_on = servers.paused_download(size)
     node = network.node()
     client = network.client(node)
     with servers.Target(send) as target:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 
 import pytest
@@ -107,15 +106,8 @@ def test_signals(network, number):
 @pytest.mark.parametrize("role", ["node", "client"])
 def test_running_download_finishes_within_the_grace_time(network, loop, role):
     """SIGTERM in mid-download: new streams are refused, the running one gets every byte, then both processes end."""
-    go_on = threading.Event()
     size = 8 << 20
-
-    def send(sock):
-        for at in range(0, size, len(servers.PATTERN)):
-            sock.sendall(servers.PATTERN)
-            if at == 0:
-                go_on.wait(20)
-
+    send, go_on = servers.paused_download(size)
     node = network.node()
     client = network.client(node)
     victim = node if role == "node" else client
